@@ -1,0 +1,67 @@
+# Every verb of the project. `make` alone lists them.
+
+SETUP := python3 tools/setup.py
+VENV_PYTHON = "$$($(SETUP) where python)"
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup build wasm no-std run stop test test-all test-core e2e lint fmt clean setup-wasm setup-peers judge
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the other verbs need; once is enough, and they do it themselves
+	@$(SETUP)
+
+build: ## compile the workspace for this machine
+	cargo build --workspace
+	@echo "build: the workspace compiles; the module for Envoy is made by 'make wasm'"
+
+wasm: setup-wasm ## compile the module: build/jwt_reissuer.wasm
+	@python3 tools/wasm.py build
+
+no-std: setup-wasm ## compile the core for a target without std
+	@python3 tools/wasm.py no-std
+
+run: setup-peers wasm judge ## a real cluster's token reissued by a real Envoy, left running to play with
+	@$(VENV_PYTHON) tests/e2e/demo.py run
+
+stop: ## stop what 'make run' left running
+	@python3 tests/e2e/processes_of_run.py stop
+
+test: test-core no-std e2e ## core, host and end-to-end tests
+	@echo "test: the core and host tests, the core without std, and end to end: all passed"
+
+test-all: lint test ## all there is: 'test' and 'lint'
+	@echo "test-all: all passed"
+
+test-core: ## tests that need no server
+	cargo test --workspace
+	@echo "test-core: passed"
+
+e2e: setup-peers wasm judge ## a real Envoy against a real kube-apiserver; PYTEST_ARGS="-k name" for some of it
+	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest $(PYTEST_ARGS)
+	@echo "e2e: passed, on a real Envoy and a real kube-apiserver"
+
+lint: ## formatting and warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@echo "lint: formatted, and no warnings"
+
+fmt: ## format the Rust code
+	cargo fmt --all
+	@echo "fmt: done"
+
+clean: stop ## remove what was built here; what 'make setup' installed stays
+	rm -rf target build run
+	@echo "clean: target, build and run are gone"
+
+setup-wasm:
+	@$(SETUP) wasm-toolchain
+
+setup-peers:
+	@$(SETUP) python envoy kubernetes
+
+judge:
+	@cargo build --quiet --package judge

@@ -1,0 +1,78 @@
+//! What of a subject token goes into the token that we issue.
+
+use alloc::string::String;
+
+use crate::json::{Json, Object};
+use crate::policy::Grant;
+use crate::token::SubjectToken;
+
+/// The registered claims (RFC 7519 section 4.1). They are always written by us, last.
+pub const REGISTERED: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
+
+/// One rule of the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClaimRule {
+    /// Copies a claim of the subject token, where it has it.
+    Copy(String),
+    /// Writes a claim with a value of the configuration.
+    Set(String, Json),
+}
+
+/// The claims of a token that is about to be signed. Only [`Claims::of`] makes them, and only from a verified token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claims {
+    members: Object,
+    audience: String,
+    exp: u64,
+    jti: String,
+}
+
+impl Claims {
+    /// Applies the rules to a subject token and writes the registered claims over whatever they gave.
+    #[must_use]
+    pub fn of(subject: &SubjectToken, rules: &[ClaimRule], issuer: &str, grant: &Grant, now: u64, jti: String) -> Self {
+        let mut members = Object::default();
+        for rule in rules {
+            match rule {
+                ClaimRule::Copy(name) => {
+                    if let Some(value) = subject.claim(name) {
+                        members.set(name, value.clone());
+                    }
+                }
+                ClaimRule::Set(name, value) => members.set(name, value.clone()),
+            }
+        }
+        members.set("iss", issuer.into());
+        members.set("sub", subject.sub().into());
+        members.set("aud", grant.audience.as_str().into());
+        members.set("exp", grant.exp.into());
+        members.set("nbf", now.into());
+        members.set("iat", now.into());
+        members.set("jti", jti.as_str().into());
+        Self { members, audience: grant.audience.clone(), exp: grant.exp, jti }
+    }
+
+    /// As JSON text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        self.members.to_text()
+    }
+
+    /// `exp`, Unix seconds.
+    #[must_use]
+    pub const fn exp(&self) -> u64 {
+        self.exp
+    }
+
+    /// `aud`.
+    #[must_use]
+    pub fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    /// `jti`.
+    #[must_use]
+    pub fn jti(&self) -> &str {
+        &self.jti
+    }
+}

@@ -1,0 +1,123 @@
+//! What verifiers read: the discovery document (OpenID Connect Discovery section 3) and the key set (RFC 7517 section 5).
+//!
+//! Both are made once for a configuration and a keyring, and served as they are.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
+use crate::claims::{ClaimRule, REGISTERED};
+use crate::config::{Config, Issuer};
+use crate::http::{Field, Method, Request, Response};
+use crate::json::{Json, Object};
+use crate::keyring::Keyring;
+
+/// The two documents, ready to be served.
+#[derive(Clone, Debug)]
+pub struct Documents {
+    /// The discovery document
+    pub discovery: Document,
+    /// The key set
+    pub jwks: Document,
+}
+
+/// A document, ready to be served.
+#[derive(Clone, Debug)]
+pub struct Document {
+    body: Arc<[u8]>,
+    etag: String,
+    content_type: &'static str,
+    cache_control: String,
+}
+
+/// The members of the discovery document that a verifier of our tokens needs, and none that we would not keep.
+struct ProviderMetadata<'a> {
+    issuer: &'a Issuer,
+    algorithms: Vec<&'static str>,
+    claims: Vec<&'a str>,
+}
+
+impl Documents {
+    /// The documents of a configuration with these keys.
+    #[must_use]
+    pub fn new(config: &Config, keyring: &Keyring) -> Self {
+        let mut algorithms = Vec::new();
+        for (_, key) in keyring.published() {
+            if !algorithms.contains(&key.algorithm().name()) {
+                algorithms.push(key.algorithm().name());
+            }
+        }
+        let mut claims = Vec::from(REGISTERED);
+        claims.extend(config.claims.iter().map(|rule| match rule {
+            ClaimRule::Copy(name) | ClaimRule::Set(name, _) => name.as_str(),
+        }));
+        let metadata = ProviderMetadata { issuer: &config.issuer, algorithms, claims };
+        let keys = keyring.published().iter().map(|(kid, key)| Json::Object(key.to_jwk(kid)));
+        let jwks = Object::from([("keys", Json::Array(keys.collect()))]);
+        Self {
+            discovery: Document::new(&metadata.to_object(), "application/json", config.documents_max_age),
+            jwks: Document::new(&jwks, "application/jwk-set+json", config.documents_max_age),
+        }
+    }
+}
+
+impl ProviderMetadata<'_> {
+    fn to_object(&self) -> Object {
+        let list = |items: &[&str]| Json::Array(items.iter().map(|item| Json::from(*item)).collect());
+        Object::from([
+            ("issuer", self.issuer.as_str().into()),
+            ("jwks_uri", format!("{}/openid/v1/jwks", self.issuer.as_str()).as_str().into()),
+            ("response_types_supported", list(&["id_token"])),
+            ("subject_types_supported", list(&["public"])),
+            ("id_token_signing_alg_values_supported", list(&self.algorithms)),
+            ("claims_supported", list(&self.claims)),
+        ])
+    }
+}
+
+impl Document {
+    fn new(content: &Object, content_type: &'static str, max_age: Duration) -> Self {
+        let body = content.to_text().into_bytes();
+        let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&body));
+        Self {
+            body: body.into(),
+            etag: format!("\"{digest}\""),
+            content_type,
+            cache_control: format!("public, max-age={}", max_age.as_secs()),
+        }
+    }
+
+    /// Answers GET, HEAD and the CORS preflight. The body of HEAD is left to the host to drop, so that its length stays.
+    #[must_use]
+    pub fn respond(&self, method: Method, request: &Request) -> Response {
+        if method == Method::Options {
+            return Response::new(204)
+                .header("access-control-allow-origin", "*")
+                .header("access-control-allow-methods", "GET, HEAD, OPTIONS")
+                .header("access-control-allow-headers", "if-none-match")
+                .header("access-control-max-age", "86400");
+        }
+        let known = matches!(request.field("if-none-match"), Field::One(tags) if self.is_tagged(tags));
+        let response = Response::new(if known { 304 } else { 200 })
+            .header("cache-control", self.cache_control.as_str())
+            .header("etag", self.etag.as_str())
+            .header("access-control-allow-origin", "*");
+        if known {
+            return response;
+        }
+        response.header("content-type", self.content_type).body(Arc::clone(&self.body))
+    }
+
+    /// RFC 9110 section 13.1.2, by the weak comparison.
+    fn is_tagged(&self, tags: &[u8]) -> bool {
+        tags.split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == self.etag.as_bytes())
+    }
+}

@@ -1,0 +1,215 @@
+//! What happened, for the operator: each event has one log line and one counter.
+//!
+//! Lines are `key=value` pairs. They hold no token and no key: a token is named by its SHA-256, and what a stranger wrote
+//! is quoted and escaped.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Quoted, Rejection};
+use crate::jwks::RefusedKey;
+
+/// The SHA-256 of a token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+/// How loud a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Routine
+    Debug,
+    /// What an auditor reads
+    Info,
+    /// Something is wrong and may pass
+    Warn,
+    /// Something is wrong and somebody must act
+    Error,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A token was issued.
+    Issued {
+        /// Name of the trusted issuer
+        issuer: String,
+        /// `sub`, of the subject token and of ours
+        sub: String,
+        /// `aud` of ours
+        audience: String,
+        /// `exp` of ours
+        exp: u64,
+        /// `jti` of ours
+        jti: String,
+        /// `jti` of the subject token
+        subject_jti: Option<String>,
+        /// The subject token
+        token: Fingerprint,
+    },
+    /// A request was refused.
+    Rejected {
+        /// Why
+        rejection: Rejection,
+        /// What it carried
+        token: Option<Fingerprint>,
+    },
+    /// A document was served, or found unchanged.
+    DocumentServed,
+    /// An issuer's key set was fetched.
+    IssuerKeysFetched {
+        /// Name of the trusted issuer
+        issuer: String,
+        /// Ids of the usable keys
+        kids: Vec<String>,
+        /// Keys that were left out
+        refused: Vec<RefusedKey>,
+        /// Whether the ids differ from before
+        changed: bool,
+    },
+    /// An issuer's key set could not be fetched; the last good one stays.
+    IssuerKeysFailed {
+        /// Name of the trusted issuer
+        issuer: String,
+        /// What went wrong
+        problem: String,
+    },
+    /// Our keys were loaded.
+    KeyringLoaded {
+        /// Ids of the published keys, the signing one first
+        kids: Vec<String>,
+    },
+    /// Our keys were asked for and are what they were.
+    KeyringUnchanged,
+    /// Our keys could not be loaded; the last good ones stay.
+    KeyringFailed {
+        /// What went wrong
+        problem: String,
+        /// Whether it is what went wrong the last time
+        repeated: bool,
+    },
+    /// A signature that we made did not verify: nothing is signed any more until restart.
+    SigningLatched,
+}
+
+impl Fingerprint {
+    /// Of a token as it came.
+    #[must_use]
+    pub fn of(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+}
+
+impl Event {
+    /// The counter it adds one to.
+    #[must_use]
+    pub fn counter(&self) -> Cow<'static, str> {
+        match self {
+            Self::Issued { .. } => "jwt_reissuer.issued".into(),
+            Self::Rejected { rejection, .. } => format!("jwt_reissuer.rejected.{}", rejection.reason()).into(),
+            Self::DocumentServed => "jwt_reissuer.documents_served".into(),
+            Self::IssuerKeysFetched { issuer, .. } => format!("jwt_reissuer.jwks.{issuer}.fetched").into(),
+            Self::IssuerKeysFailed { issuer, .. } => format!("jwt_reissuer.jwks.{issuer}.failed").into(),
+            Self::KeyringLoaded { .. } => "jwt_reissuer.keyring.loaded".into(),
+            Self::KeyringUnchanged => "jwt_reissuer.keyring.unchanged".into(),
+            Self::KeyringFailed { .. } => "jwt_reissuer.keyring.failed".into(),
+            Self::SigningLatched => "jwt_reissuer.signing_latched".into(),
+        }
+    }
+
+    /// How loud its line is.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::DocumentServed | Self::KeyringUnchanged => Level::Debug,
+            Self::KeyringFailed { repeated, .. } => {
+                if *repeated {
+                    Level::Debug
+                } else {
+                    Level::Error
+                }
+            }
+            Self::IssuerKeysFetched { changed, .. } => {
+                if *changed {
+                    Level::Info
+                } else {
+                    Level::Debug
+                }
+            }
+            Self::Issued { .. } | Self::KeyringLoaded { .. } => Level::Info,
+            Self::Rejected { rejection, .. } => {
+                if rejection.status() >= 500 {
+                    Level::Warn
+                } else {
+                    Level::Info
+                }
+            }
+            Self::IssuerKeysFailed { .. } => Level::Warn,
+            Self::SigningLatched => Level::Error,
+        }
+    }
+}
+
+/// The log line.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Issued { issuer, sub, audience, exp, jti, subject_jti, token } => {
+                write!(f, "issued issuer={issuer} sub={sub} aud={} exp={exp} jti={jti}", Quoted(audience))?;
+                if let Some(subject_jti) = subject_jti {
+                    write!(f, " subject_jti={}", Quoted(subject_jti))?;
+                }
+                write!(f, " token_sha256={token}")
+            }
+            Self::Rejected { rejection, token } => {
+                write!(f, "rejected status={} reason={rejection}", rejection.status())?;
+                token.map_or(Ok(()), |token| write!(f, " token_sha256={token}"))
+            }
+            Self::DocumentServed => f.write_str("document served"),
+            Self::IssuerKeysFetched { issuer, kids, refused, .. } => {
+                write!(f, "keys of issuer={issuer} fetched kids={}", Kids(kids))?;
+                for RefusedKey { kid, why } in refused {
+                    write!(f, " left_out={} ({why})", Quoted(kid.as_deref().unwrap_or("")))?;
+                }
+                Ok(())
+            }
+            Self::IssuerKeysFailed { issuer, problem } => {
+                write!(f, "keys of issuer={issuer} not fetched: {problem}")
+            }
+            Self::KeyringLoaded { kids } => write!(f, "signing keys loaded kids={}", Kids(kids)),
+            Self::KeyringUnchanged => f.write_str("signing keys unchanged"),
+            Self::KeyringFailed { problem, .. } => write!(f, "signing keys not loaded: {problem}"),
+            Self::SigningLatched => {
+                f.write_str("a signature that was made did not verify; signing is off until restart")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+struct Kids<'a>(&'a [String]);
+
+impl fmt::Display for Kids<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (index, kid) in self.0.iter().enumerate() {
+            write!(f, "{}{}", if index == 0 { "" } else { "," }, Quoted(kid))?;
+        }
+        f.write_str("]")
+    }
+}

@@ -1,0 +1,386 @@
+//! Requests, responses and the route table.
+//!
+//! The route is decided first, from method, authority and path alone: everybody else's requests pass through this filter
+//! too and must pay almost nothing for it.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::config::{Issuer, Serve};
+use crate::error::Rejection;
+
+/// Most bytes of a body that is read, or that a request may announce.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// What we answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `POST /reissue`
+    Reissue,
+    /// `POST /token`
+    Token,
+    /// `GET <issuer path>/.well-known/openid-configuration`
+    Discovery,
+    /// `GET <issuer path>/openid/v1/jwks`
+    Jwks,
+}
+
+/// What a request is to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Somebody else's: it passes untouched.
+    NotOurs,
+    /// Ours, and to be refused whatever else it holds.
+    Refused(Rejection),
+    /// Ours, to be answered.
+    Ours {
+        /// Which
+        endpoint: Endpoint,
+        /// How
+        method: Method,
+        /// What follows `?`, as it came
+        query: Option<String>,
+    },
+}
+
+/// The methods that are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `GET`
+    Get,
+    /// `HEAD`: as GET, without the body
+    Head,
+    /// `OPTIONS`: the CORS preflight
+    Options,
+    /// `POST`
+    Post,
+}
+
+/// The route table of one configuration: on which hosts which exact paths are ours.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// Lower case, without port
+    hosts: Vec<String>,
+    shared_host: bool,
+    serve: Serve,
+    discovery_path: String,
+    jwks_path: String,
+}
+
+/// A request on a route of ours, with the headers that matter.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Request {
+    /// As [`Route::of`] found it
+    pub route: Route,
+    /// Names in lower case, values as they came; in the order they came
+    headers: Vec<(String, Vec<u8>)>,
+    /// Its body
+    pub body: Body,
+}
+
+/// The body of a request.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Body {
+    /// There is none.
+    None,
+    /// There is one, and it has not been read.
+    Unread,
+    /// All of it.
+    Read(Vec<u8>),
+    /// It has more bytes than [`Outcome::NeedBody`](crate::Outcome::NeedBody) asked for at most.
+    TooLarge,
+}
+
+/// A header field of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field<'a> {
+    /// Not there
+    Absent,
+    /// There once
+    One(&'a [u8]),
+    /// There more than once
+    Several,
+}
+
+/// An answer. The host sends it as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// HTTP status
+    pub status: u16,
+    /// Names in lower case; values are ours, never a request's
+    pub headers: Vec<(&'static str, String)>,
+    /// Empty for 204 and 304
+    pub body: Arc<[u8]>,
+}
+
+impl Route {
+    /// What a request is to us, by method, authority and path alone. Paths are compared exactly, before `?`; hosts in
+    /// lower case and without port.
+    #[must_use]
+    pub fn of(routes: &Routes, method: &[u8], authority: &[u8], path: &[u8]) -> Self {
+        if !routes.is_our_host(authority) {
+            return Self::NotOurs;
+        }
+        let (path, query) = split_query(path);
+        let Some(endpoint) = routes.endpoint(path) else {
+            return if routes.shared_host { Self::NotOurs } else { Self::Refused(Rejection::NotFound) };
+        };
+        if !routes.serves(endpoint) {
+            // Even on a shared host: a token must not go on to somebody else because this gateway is the public one.
+            return Self::Refused(Rejection::NotFound);
+        }
+        match endpoint.method(method) {
+            Some(method) => {
+                // A query that is not text cannot name an audience; it is ignored like any other unknown one.
+                let query = query.and_then(|query| core::str::from_utf8(query).ok()).map(ToString::to_string);
+                Self::Ours { endpoint, method, query }
+            }
+            None => Self::Refused(Rejection::MethodNotAllowed { allow: endpoint.allow() }),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Whether it answers with a token.
+    #[must_use]
+    pub const fn is_token(self) -> bool {
+        matches!(self, Self::Reissue | Self::Token)
+    }
+
+    const fn allow(self) -> &'static str {
+        if self.is_token() { "POST" } else { "GET, HEAD, OPTIONS" }
+    }
+
+    fn method(self, name: &[u8]) -> Option<Method> {
+        match (name, self.is_token()) {
+            (b"POST", true) => Some(Method::Post),
+            (b"GET", false) => Some(Method::Get),
+            (b"HEAD", false) => Some(Method::Head),
+            (b"OPTIONS", false) => Some(Method::Options),
+            _ => None,
+        }
+    }
+}
+
+impl Routes {
+    /// The table for an issuer, further hosts and what is served.
+    #[must_use]
+    pub fn new(issuer: &Issuer, extra_hosts: &[String], shared_host: bool, serve: Serve) -> Self {
+        let mut hosts = Vec::from([issuer.host().to_string()]);
+        hosts.extend(extra_hosts.iter().cloned());
+        let discovery_path = format!("{}/.well-known/openid-configuration", issuer.path());
+        let jwks_path = format!("{}/openid/v1/jwks", issuer.path());
+        Self { hosts, shared_host, serve, discovery_path, jwks_path }
+    }
+
+    /// Whether an authority is one of ours: a host need look no further at a request where it is not.
+    #[must_use]
+    pub fn is_our_host(&self, authority: &[u8]) -> bool {
+        let host = host_of(authority);
+        self.hosts.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(host))
+    }
+
+    fn endpoint(&self, path: &[u8]) -> Option<Endpoint> {
+        match path {
+            b"/reissue" => Some(Endpoint::Reissue),
+            b"/token" => Some(Endpoint::Token),
+            path if path == self.discovery_path.as_bytes() => Some(Endpoint::Discovery),
+            path if path == self.jwks_path.as_bytes() => Some(Endpoint::Jwks),
+            _ => None,
+        }
+    }
+
+    const fn serves(&self, endpoint: Endpoint) -> bool {
+        if endpoint.is_token() { self.serve.tokens } else { self.serve.documents }
+    }
+}
+
+impl Request {
+    /// The header fields a request is judged by; a host need not copy others.
+    pub const HEADERS: [&'static str; 6] =
+        ["authorization", "accept", "content-type", "content-length", "transfer-encoding", "if-none-match"];
+
+    /// A request from all its headers, of which only those of [`Request::HEADERS`] are kept.
+    pub fn new(route: Route, headers: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>, body: Body) -> Self {
+        let kept = headers.into_iter().filter_map(|(name, value)| {
+            let name = Self::HEADERS.iter().find(|kept| name.eq_ignore_ascii_case(kept.as_bytes()))?;
+            Some(((*name).to_string(), value))
+        });
+        Self { route, headers: kept.collect(), body }
+    }
+
+    /// The field of that name, of those in [`Request::HEADERS`].
+    #[must_use]
+    pub fn field(&self, name: &str) -> Field<'_> {
+        let mut values = self.headers.iter().filter(|(header, _)| header == name);
+        match (values.next(), values.next()) {
+            (None, _) => Field::Absent,
+            (Some((_, value)), None) => Field::One(value),
+            (Some(_), Some(_)) => Field::Several,
+        }
+    }
+
+    /// The token of the `Authorization` header (RFC 6750 section 2.1). Its characters are not looked at yet.
+    ///
+    /// # Errors
+    /// [`Rejection`] without a token, with another scheme, or with more than one.
+    pub fn bearer(&self) -> Result<&[u8], Rejection> {
+        let value = match self.field("authorization") {
+            Field::Absent => return Err(Rejection::NoToken),
+            Field::Several => return Err(Rejection::Ambiguous("two Authorization headers")),
+            Field::One(value) => value,
+        };
+        // Proxies join two headers of one name by a comma, which is in no token.
+        if value.contains(&b',') {
+            return Err(Rejection::Ambiguous("two Authorization headers"));
+        }
+        let scheme_end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+        let (scheme, rest) = value.split_at_checked(scheme_end).unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case(b"bearer") {
+            return Err(Rejection::NotBearer);
+        }
+        // RFC 9110 section 11.4: one space or more
+        Ok(rest.trim_ascii_start())
+    }
+
+    /// Refuses what the headers say of the body, before anything else is done for this request.
+    ///
+    /// # Errors
+    /// [`Rejection`] for a body that is too large, of a kind not taken, or that may hold a second token.
+    pub fn check_body(&self, endpoint: Endpoint) -> Result<(), Rejection> {
+        let length = match self.field("content-length") {
+            Field::Absent => None,
+            Field::Several => return Err(Rejection::Ambiguous("two Content-Length headers")),
+            Field::One(value) => {
+                let text = core::str::from_utf8(value).ok();
+                // A length that does not fit is surely too large.
+                Some(text.and_then(|text| text.parse::<usize>().ok()).unwrap_or(usize::MAX))
+            }
+        };
+        if length.is_some_and(|length| length > MAX_BODY) || self.body == Body::TooLarge {
+            return Err(Rejection::BodyTooLarge);
+        }
+        let has_body = self.body != Body::None && length != Some(0);
+        let has_type = self.field("content-type") != Field::Absent;
+        if endpoint == Endpoint::Token && has_body && has_type && self.field("authorization") == Field::Absent {
+            return Err(Rejection::UnsupportedMediaType);
+        }
+        Ok(())
+    }
+
+    /// Whether there is a body that says it is a form.
+    #[must_use]
+    pub fn has_form(&self) -> bool {
+        let Field::One(kind) = self.field("content-type") else { return false };
+        let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        self.body != Body::None
+            && self.field("content-length") != Field::One(b"0")
+            && essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    }
+
+    /// The audience asked for in the query, decoded. A parameter without a value counts as not given (RFC 6749
+    /// section 3.1); everything else in the query is ignored.
+    ///
+    /// # Errors
+    /// [`Rejection::Ambiguous`] where it is asked for twice: what we issue has one audience.
+    pub fn audience(&self) -> Result<Option<Vec<u8>>, Rejection> {
+        let Route::Ours { query: Some(query), .. } = &self.route else { return Ok(None) };
+        let mut given = parameters(query.as_bytes()).filter(|(name, value)| name == b"audience" && !value.is_empty());
+        match (given.next(), given.next()) {
+            (_, Some(_)) => Err(Rejection::Ambiguous("audience is given twice")),
+            (first, None) => Ok(first.map(|(_, value)| value)),
+        }
+    }
+
+    /// Whether the answer is wanted as JSON: `Accept` names `application/json` and does not give it weight 0.
+    #[must_use]
+    pub fn wants_json(&self) -> bool {
+        let Field::One(accept) = self.field("accept") else { return false };
+        accept.split(|byte| *byte == b',').any(|range| {
+            let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+            let is_json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case(b"application/json"));
+            is_json && !parts.any(|part| matches!(part, b"q=0" | b"q=0.0" | b"q=0.00" | b"q=0.000"))
+        })
+    }
+}
+
+impl Response {
+    /// An answer without headers and body.
+    #[must_use]
+    pub fn new(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Arc::from([]) }
+    }
+
+    /// With one more header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// With this body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Arc<[u8]>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The value of a header.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| *header == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Names and values of `application/x-www-form-urlencoded` text, decoded. What is not a valid escape stays as it is, and
+/// so equals nothing that is configured.
+pub(crate) fn parameters(text: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
+    text.split(|byte| *byte == b'&').map(|pair| {
+        let mut halves = pair.splitn(2, |byte| *byte == b'=');
+        (form_decoded(halves.next().unwrap_or_default()), form_decoded(halves.next().unwrap_or_default()))
+    })
+}
+
+fn form_decoded(text: &[u8]) -> Vec<u8> {
+    let hex = |byte: Option<&u8>| char::from(*byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        match (byte, hex(after.first()), hex(after.get(1))) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high << 4) | low);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            (b'+', ..) => decoded.push(b' '),
+            _ => decoded.push(*byte),
+        }
+    }
+    decoded
+}
+
+fn split_query(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match path.iter().position(|byte| *byte == b'?') {
+        Some(mark) => (path.get(..mark).unwrap_or_default(), path.get(mark.saturating_add(1)..)),
+        None => (path, None),
+    }
+}
+
+/// The host of an authority: without port, and without the root's dot, by which the same host can be named.
+fn host_of(authority: &[u8]) -> &[u8] {
+    let host = match authority.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if authority.last() != Some(&b']') => authority.get(..colon).unwrap_or_default(),
+        _ => authority,
+    };
+    host.strip_suffix(b".").unwrap_or(host)
+}
+
+/// Header values may hold a token, so they are not shown.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("route", &self.route).finish_non_exhaustive()
+    }
+}

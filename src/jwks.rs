@@ -1,0 +1,245 @@
+//! A trusted issuer's keys: [`KeySet`] is one JWKS document (RFC 7517), [`KeyCache`] the one in use and its fetches.
+//!
+//! A document that is broken as a whole is refused, and the last good one stays. A key in it that is unusable, or that we
+//! do not know, is left out alone, as RFC 7517 section 5 has it: tomorrow's algorithms must not take today's keys along.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::crypto::{Algorithm, KeyError, VerifyingKey};
+use crate::json::{Json, Object};
+use crate::source::{Freshness, Monotonic, Source, State};
+
+/// Most bytes of a document.
+pub const MAX_DOCUMENT: usize = 256 * 1024;
+/// Most keys of a document.
+pub const MAX_KEYS: usize = 64;
+/// Most bytes of a `kid`.
+const MAX_KID: usize = 1024;
+/// The longest back-off while a set is in use.
+const LONGEST_BACKOFF: core::time::Duration = core::time::Duration::from_secs(60);
+/// How much sooner than its lifetime ends a set is fetched again.
+const REFRESH_AHEAD: core::time::Duration = core::time::Duration::from_secs(30);
+
+/// The usable keys of one document; each has a `kid` of its own.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet {
+    keys: Vec<(String, VerifyingKey)>,
+    refused: Vec<RefusedKey>,
+}
+
+/// A key that was left out, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedKey {
+    /// Its `kid`, if it has one
+    pub kid: Option<String>,
+    /// Why
+    pub why: KeyError,
+}
+
+/// The keys of one trusted issuer, and what keeps them fresh.
+#[derive(Clone, Debug)]
+pub struct KeyCache {
+    source: Source<KeySet>,
+}
+
+/// What a look-up gives.
+#[derive(Debug)]
+pub enum Find<'a> {
+    /// The key of that id
+    Found(&'a VerifyingKey),
+    /// Not there now; a fetch that may bring it is in flight or due
+    Pending,
+    /// Not in the set
+    Absent,
+    /// There is no set
+    Unavailable {
+        /// Seconds until the next try
+        retry_after: u64,
+    },
+}
+
+impl KeySet {
+    /// Parses a document.
+    ///
+    /// # Errors
+    /// What is wrong with the document as a whole: too large, not strict JSON, no list `keys`, an empty or too long one.
+    pub fn parse(document: &[u8]) -> Result<Self, String> {
+        if document.len() > MAX_DOCUMENT {
+            return Err("more than 256 KiB".to_string());
+        }
+        let json = Json::parse(document).map_err(|error| error.to_string())?;
+        Self::from_json(&json).map_err(ToString::to_string)
+    }
+
+    /// Reads a document that is JSON already.
+    ///
+    /// # Errors
+    /// As [`KeySet::parse`].
+    pub fn from_json(json: &Json) -> Result<Self, &'static str> {
+        let members = json.as_object().and_then(|document| document.get("keys")).and_then(Json::as_array);
+        let members = members.ok_or("not an object with a list of keys")?;
+        if members.is_empty() {
+            return Err("no keys");
+        }
+        if members.len() > MAX_KEYS {
+            return Err("more than 64 keys");
+        }
+        let mut set = Self::default();
+        for member in members {
+            match parse_jwk(member) {
+                Ok((kid, key)) => set.keys.push((kid, key)),
+                Err(refused) => set.refused.push(refused),
+            }
+        }
+        set.drop_shared_kids();
+        Ok(set)
+    }
+
+    /// The key of that id.
+    #[must_use]
+    pub fn get(&self, kid: &str) -> Option<&VerifyingKey> {
+        self.keys.iter().find(|(name, _)| name == kid).map(|(_, key)| key)
+    }
+
+    /// The ids of the usable keys.
+    pub fn kids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|(kid, _)| kid.as_str())
+    }
+
+    /// The keys that were left out.
+    #[must_use]
+    pub fn refused(&self) -> &[RefusedKey] {
+        &self.refused
+    }
+
+    /// Two different keys of one id: neither can be told from the other, so neither is used.
+    fn drop_shared_kids(&mut self) {
+        let shared: Vec<String> = self
+            .keys
+            .iter()
+            .filter(|(kid, _)| self.keys.iter().filter(|(other, _)| other == kid).count() > 1)
+            .map(|(kid, _)| kid.clone())
+            .collect();
+        self.keys.retain(|(kid, _)| !shared.contains(kid));
+        let why = KeyError::Malformed("another key has the same kid");
+        self.refused.extend(shared.into_iter().map(|kid| RefusedKey { kid: Some(kid), why: why.clone() }));
+    }
+}
+
+impl KeyCache {
+    /// A cache that is fetched.
+    #[must_use]
+    pub const fn fetched(fetch: &crate::config::JwksFetch) -> Self {
+        Self {
+            source: Source::new(Freshness {
+                lifetime: fetch.lifetime,
+                refresh_ahead: REFRESH_AHEAD,
+                stale_limit: Some(fetch.stale_limit),
+                timeout: fetch.timeout,
+                longest_backoff: LONGEST_BACKOFF,
+            }),
+        }
+    }
+
+    /// A set that never changes.
+    #[must_use]
+    pub fn constant(keys: KeySet) -> Self {
+        Self { source: Source::constant(keys) }
+    }
+
+    /// The fetches of it.
+    pub const fn source(&mut self) -> &mut Source<KeySet> {
+        &mut self.source
+    }
+
+    /// Whether a fetch is in flight or due.
+    #[must_use]
+    pub fn is_pending(&self, now: Monotonic) -> bool {
+        self.source.is_pending(now)
+    }
+
+    /// When the next fetch is due or given up.
+    #[must_use]
+    pub fn next_poll(&self) -> Monotonic {
+        self.source.next_poll()
+    }
+
+    /// Looks a key up. One that is not in the set may be new: that is worth a fetch, if there was none for this reason
+    /// lately and the asker has not waited for one already.
+    pub fn find(&mut self, kid: &str, now: Monotonic, has_waited: bool) -> Find<'_> {
+        let absent = match self.source.state(now) {
+            State::Ready(keys) => keys.get(kid).is_none(),
+            State::Pending if has_waited => return Find::Unavailable { retry_after: 1 },
+            State::Pending => return Find::Pending,
+            State::Failed { retry_in } => {
+                return Find::Unavailable { retry_after: retry_in.as_secs().saturating_add(1) };
+            }
+        };
+        if absent && !has_waited && (self.source.demand(now) || self.source.is_pending(now)) {
+            return Find::Pending;
+        }
+        match self.source.state(now) {
+            State::Ready(keys) => keys.get(kid).map_or(Find::Absent, Find::Found),
+            _ => Find::Absent,
+        }
+    }
+}
+
+/// RFC 7517 section 4: a public key for signatures, with a `kid`.
+fn parse_jwk(json: &Json) -> Result<(String, VerifyingKey), RefusedKey> {
+    let Some(jwk) = json.as_object() else {
+        return Err(RefusedKey { kid: None, why: KeyError::Malformed("a key that is not an object") });
+    };
+    let kid = jwk.get("kid").and_then(Json::as_str).filter(|kid| !kid.is_empty() && kid.len() <= MAX_KID);
+    let refuse = |why| RefusedKey { kid: kid.map(ToString::to_string), why };
+    let Some(name) = kid else {
+        return Err(refuse(KeyError::Malformed("kid absent, not a string, empty or over 1,024 bytes")));
+    };
+    let key = public_key(jwk).map_err(refuse)?;
+    Ok((name.to_string(), key))
+}
+
+fn public_key(jwk: &Object) -> Result<VerifyingKey, KeyError> {
+    // A private or symmetric member in a public document: somebody's secret is out, and the key with it.
+    if ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|member| jwk.get(member).is_some()) {
+        return Err(KeyError::Malformed("holds private members"));
+    }
+    if jwk.get("use").is_some_and(|usage| usage.as_str() != Some("sig")) {
+        return Err(KeyError::Malformed("use is not sig"));
+    }
+    if let Some(operations) = jwk.get("key_ops") {
+        let verifies =
+            operations.as_array().is_some_and(|list| list.iter().any(|item| item.as_str() == Some("verify")));
+        if !verifies {
+            return Err(KeyError::Malformed("key_ops does not hold verify"));
+        }
+    }
+    let text = |name: &str| jwk.get(name).and_then(Json::as_str);
+    let bytes = |name: &str| {
+        // Twice the longest RSA modulus that is taken: nothing larger is worth decoding.
+        let encoded = text(name).filter(|text| text.len() <= 4096).unwrap_or_default();
+        URL_SAFE_NO_PAD
+            .decode(encoded)
+            .map_err(|_| KeyError::Malformed("a member is not canonical base64url without padding"))
+    };
+    let key = match (text("kty"), text("crv")) {
+        (Some("RSA"), None) => VerifyingKey::from_rsa(&bytes("n")?, &bytes("e")?)?,
+        (Some("EC"), Some(curve)) => {
+            let algorithm = Algorithm::ALL
+                .into_iter()
+                .find(|algorithm| algorithm.key_type() == ("EC", Some(curve)))
+                .ok_or(KeyError::Malformed("a curve that is not taken"))?;
+            VerifyingKey::from_ec(algorithm, &bytes("x")?, &bytes("y")?)?
+        }
+        _ => return Err(KeyError::Malformed("a key type that is not taken")),
+    };
+    match jwk.get("alg") {
+        None => Ok(key),
+        Some(alg) if alg.as_str() == Some(key.algorithm().name()) => Ok(key),
+        Some(_) => Err(KeyError::WrongAlgorithm { key: key.algorithm() }),
+    }
+}

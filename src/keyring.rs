@@ -1,0 +1,286 @@
+//! Our own keys: one document says which key signs and which are published beside it.
+//!
+//! The document is a JSON keyring, or the PEM of one key; either may be base64 on one line, as a header or a secret file
+//! carries it. Worker and replica read the same document and so do the same.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use pkcs8::der::pem;
+use zeroize::Zeroizing;
+
+use crate::claims::Claims;
+use crate::config::{ConfigError, Serve};
+use crate::crypto::{Algorithm, BadSignature, Crypto, Rng, SigningFailed, SigningKey, VerifyingKey};
+use crate::json::{Json, Object};
+use crate::settings::Section;
+
+/// Most bytes of a keyring document.
+pub const MAX_DOCUMENT: usize = 64 * 1024;
+/// Most keys of a keyring: AWS takes a hundred, and every verifier reads all of them.
+const MAX_KEYS: usize = 16;
+
+/// Our keys.
+pub struct Keyring {
+    /// The key that signs; there is one wherever tokens are served.
+    active: Option<ActiveKey>,
+    /// All public keys with their ids, the active one first.
+    published: Vec<(String, VerifyingKey)>,
+}
+
+struct ActiveKey {
+    key: SigningKey,
+    /// The JOSE header of everything it signs, base64url
+    header: String,
+}
+
+/// A signed token of ours, its signature checked with the public key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IssuedToken {
+    /// The JWS in compact form
+    pub text: String,
+    /// `exp`, Unix seconds
+    pub exp: u64,
+}
+
+/// Why no token came out of a keyring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssueError {
+    /// There is no key that signs.
+    NoKey,
+    /// The signer failed.
+    Failed,
+    /// A signature was made that its public key does not verify: the signer cannot be trusted any more.
+    Wrong,
+}
+
+/// One key of a document, whole or its public half.
+enum Entry {
+    Private(SigningKey),
+    Public(VerifyingKey),
+}
+
+impl Keyring {
+    /// Parses a document for what is served. Where tokens are, exactly one key is private and signs; where documents
+    /// alone are, none is: a public gateway has no business with a private key.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the path within the document, as `keys[0].private_key`.
+    pub fn parse(document: &[u8], serve: Serve) -> Result<Self, ConfigError> {
+        let problem = |text: &str| ConfigError::new("", text);
+        if document.len() > MAX_DOCUMENT {
+            return Err(problem("more than 64 KiB"));
+        }
+        let document = Document::read(document).map_err(problem)?;
+        let entries = match &document {
+            Document::Keyring(json) => read_entries(json)?,
+            Document::Pem(text) => Vec::from([(None, Entry::from_pem(text).map_err(|why| ConfigError::new("", why))?)]),
+            Document::Der(der) => {
+                let key = SigningKey::from_pkcs8_der(der).map_err(|why| ConfigError::new("", why.to_string()))?;
+                Vec::from([(None, Entry::Private(key))])
+            }
+        };
+        Self::of(entries, serve)
+    }
+
+    fn of(entries: Vec<(Option<String>, Entry)>, serve: Serve) -> Result<Self, ConfigError> {
+        let mut keyring = Self { active: None, published: Vec::new() };
+        let mut thumbprints = Vec::new();
+        for (index, (kid, entry)) in entries.into_iter().enumerate() {
+            let at = |member: &str, problem: &str| ConfigError::new(format!("keys[{index}]{member}"), problem);
+            let thumbprint = entry.public().thumbprint();
+            if thumbprints.contains(&thumbprint) {
+                return Err(at("", "is a key that is there already"));
+            }
+            let kid = kid.unwrap_or_else(|| thumbprint.clone());
+            if keyring.published.iter().any(|(name, _)| *name == kid) {
+                return Err(at(".kid", "is the kid of an earlier key"));
+            }
+            thumbprints.push(thumbprint);
+            let public = entry.public().clone();
+            let Entry::Private(key) = entry else {
+                keyring.published.push((kid, public));
+                continue;
+            };
+            if !serve.tokens {
+                return Err(at(".private_key", "has no use where documents alone are served; give its public_key"));
+            }
+            if keyring.active.is_some() {
+                return Err(at(".private_key", "is a second key that would sign now; give its public_key"));
+            }
+            let header = Object::from([
+                ("alg", public.algorithm().name().into()),
+                ("kid", kid.as_str().into()),
+                ("typ", "JWT".into()),
+            ]);
+            keyring.active = Some(ActiveKey { key, header: URL_SAFE_NO_PAD.encode(header.to_text()) });
+            keyring.published.insert(0, (kid, public));
+        }
+        if serve.tokens && keyring.active.is_none() {
+            return Err(ConfigError::new("", "has no private key, and tokens are to be signed"));
+        }
+        Ok(keyring)
+    }
+
+    /// The public keys with their ids, the signing one first.
+    #[must_use]
+    pub fn published(&self) -> &[(String, VerifyingKey)] {
+        &self.published
+    }
+
+    /// Signs and verifies a fixed text with the active key.
+    ///
+    /// # Errors
+    /// [`IssueError`] where the pair or the implementation is broken.
+    pub fn self_test(&self, crypto: &dyn Crypto, rng: &mut Rng) -> Result<(), IssueError> {
+        match &self.active {
+            Some(active) => active.sign(b"jwt-reissuer self-test", crypto, rng).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// Signs claims, and checks the signature with the public key before anything leaves: a fault in one signature can
+    /// give the key away.
+    ///
+    /// # Errors
+    /// [`IssueError`]; then there is no token.
+    pub fn issue(&self, claims: &Claims, crypto: &dyn Crypto, rng: &mut Rng) -> Result<IssuedToken, IssueError> {
+        let active = self.active.as_ref().ok_or(IssueError::NoKey)?;
+        let mut text = format!("{}.{}", active.header, URL_SAFE_NO_PAD.encode(claims.to_text()));
+        let signature = active.sign(text.as_bytes(), crypto, rng)?;
+        text.push('.');
+        text.push_str(&URL_SAFE_NO_PAD.encode(signature));
+        Ok(IssuedToken { text, exp: claims.exp() })
+    }
+}
+
+impl ActiveKey {
+    fn sign(&self, message: &[u8], crypto: &dyn Crypto, rng: &mut Rng) -> Result<Vec<u8>, IssueError> {
+        let signature = crypto.sign(&self.key, message, rng).map_err(|SigningFailed| IssueError::Failed)?;
+        crypto.verify(self.key.public(), message, &signature).map_err(|BadSignature| IssueError::Wrong)?;
+        Ok(signature)
+    }
+}
+
+impl Entry {
+    const fn public(&self) -> &VerifyingKey {
+        match self {
+            Self::Private(key) => key.public(),
+            Self::Public(key) => key,
+        }
+    }
+
+    /// One PEM block (RFC 7468): a PKCS#8 private key or a public key.
+    fn from_pem(text: &[u8]) -> Result<Self, String> {
+        let (label, der) = decode_pem(text)?;
+        match label.as_str() {
+            "PRIVATE KEY" => SigningKey::from_pkcs8_der(&der).map(Self::Private).map_err(|why| why.to_string()),
+            "PUBLIC KEY" => VerifyingKey::from_spki_der(&der).map(Self::Public).map_err(|why| why.to_string()),
+            "ENCRYPTED PRIVATE KEY" => Err("is an encrypted key; give it unencrypted".to_owned()),
+            "RSA PRIVATE KEY" | "EC PRIVATE KEY" => {
+                Err(format!("is a PEM of {label}; convert it: openssl pkcs8 -topk8 -nocrypt"))
+            }
+            _ => Err(format!("is a PEM of {label}; PRIVATE KEY (PKCS#8) or PUBLIC KEY is taken")),
+        }
+    }
+}
+
+/// The forms of a document.
+enum Document {
+    Keyring(Json),
+    Pem(Zeroizing<Vec<u8>>),
+    Der(Zeroizing<Vec<u8>>),
+}
+
+impl Document {
+    fn read(bytes: &[u8]) -> Result<Self, &'static str> {
+        let bytes = bytes.trim_ascii();
+        if bytes.is_empty() {
+            return Err("empty: the secret is not there yet, or the internal listener does not give it");
+        }
+        Self::read_plain(bytes).unwrap_or_else(|| {
+            let plain = decode_base64(bytes).ok_or("neither a JSON keyring, nor a PEM, nor base64 of one")?;
+            Self::read_plain(plain.trim_ascii())
+                .unwrap_or(Err("base64 of neither a JSON keyring, nor a PEM, nor PKCS#8"))
+        })
+    }
+
+    fn read_plain(bytes: &[u8]) -> Option<Result<Self, &'static str>> {
+        match bytes.first() {
+            Some(b'{') => Some(Json::parse(bytes).map(Self::Keyring).map_err(|_| "not a strict JSON keyring")),
+            Some(b'-') => Some(Ok(Self::Pem(Zeroizing::new(bytes.to_vec())))),
+            // DER: a SEQUENCE with a long length
+            Some(0x30) if bytes.get(1).is_some_and(|length| *length >= 0x81) => {
+                Some(Ok(Self::Der(Zeroizing::new(bytes.to_vec()))))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn read_entries(json: &Json) -> Result<Vec<(Option<String>, Entry)>, ConfigError> {
+    let mut section = Section::of("", json)?;
+    let keys = section.required("keys")?;
+    let entries = keys.list(|key| read_entry(key.section()?))?;
+    keys.check(!entries.is_empty(), "must not be empty")?;
+    keys.check(entries.len() <= MAX_KEYS, "must not be more than 16")?;
+    section.finish()?;
+    Ok(entries)
+}
+
+fn read_entry(mut section: Section<'_>) -> Result<(Option<String>, Entry), ConfigError> {
+    let kid = section.optional("kid").map(|kid| kid.text(255).map(ToString::to_string)).transpose()?;
+    for time in ["publish_at", "sign_at", "retire_at"] {
+        if let Some(field) = section.optional(time) {
+            return Err(field.error("timetables are not obeyed by this version: leave it out"));
+        }
+    }
+    let (field, is_private) = match (section.optional("private_key"), section.optional("public_key")) {
+        (Some(private), None) => (private, true),
+        (None, Some(public)) => (public, false),
+        _ => return Err(section.error("takes exactly one of private_key, public_key")),
+    };
+    let text = field.string()?.trim().as_bytes();
+    let decoded;
+    let pem = if text.starts_with(b"-") {
+        text
+    } else {
+        decoded = decode_base64(text).ok_or_else(|| field.error("must be a PEM or base64 of one"))?;
+        &decoded
+    };
+    let entry = Entry::from_pem(pem).map_err(|why| field.error(why))?;
+    match (&entry, is_private) {
+        (Entry::Private(_), true) | (Entry::Public(_), false) => {}
+        (Entry::Private(_), false) => return Err(field.error("is a private key")),
+        (Entry::Public(_), true) => return Err(field.error("is a public key")),
+    }
+    if let Some(field) = section.optional("algorithm") {
+        let is = entry.public().algorithm();
+        field.check(
+            Algorithm::from_name(field.string()?) == Some(is),
+            &format!("must be {is}, which the key is one for"),
+        )?;
+    }
+    section.finish()?;
+    Ok((kid, entry))
+}
+
+fn decode_pem(text: &[u8]) -> Result<(String, Zeroizing<Vec<u8>>), String> {
+    let blocks = text.windows(10).filter(|window| window == b"-----BEGIN").count();
+    if blocks > 1 {
+        return Err("holds more than one key".to_owned());
+    }
+    let (label, der) = pem::decode_vec(text).map_err(|error| format!("is no PEM: {error}"))?;
+    Ok((label.to_owned(), Zeroizing::new(der)))
+}
+
+/// Standard base64, with or without line breaks.
+fn decode_base64(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let packed: Zeroizing<Vec<u8>> =
+        Zeroizing::new(text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect());
+    STANDARD.decode(&*packed).ok().map(Zeroizing::new)
+}

@@ -1,0 +1,320 @@
+//! The life of a token, as types: [`UnverifiedToken`] (parsed) -> [`PlausibleToken`] (its claims would do)
+//! -> [`SubjectToken`] (its signature was verified) -> [`IssuedToken`](crate::keyring::IssuedToken) (ours).
+//!
+//! Only [`PlausibleToken::verify`] makes a subject token, and only a subject token can be given claims of ours, so that
+//! reissuing an unverified token does not compile. What costs little is checked first: garbage, wrong claims and expired
+//! tokens never reach the signature check.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::config::TrustedIssuer;
+use crate::crypto::{Algorithm, Crypto, VerifyingKey};
+use crate::error::Rejection;
+use crate::json::{Json, Object};
+
+/// Most bytes of a decoded JOSE header.
+const MAX_HEADER: usize = 2048;
+/// Most bytes of a `kid`, as kube-apiserver has it.
+const MAX_KID: usize = 1024;
+/// Most audiences of a token.
+const MAX_AUDIENCES: usize = 16;
+/// Most bytes of a `jti`.
+const MAX_JTI: usize = 256;
+/// The last second of the year 9999: nothing honest expires later, and every date library still knows it.
+const MAX_TIME: u64 = 253_402_300_799;
+
+/// JOSE header members that we neither obey nor ignore: each has been a way to choose the key or to change what is
+/// signed (RFC 7515 section 4.1, RFC 7516, RFC 7797).
+const REFUSED_MEMBERS: [&str; 9] = ["crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc", "cty"];
+
+/// A JWS in compact form (RFC 7515 section 7.1), strictly parsed. Nothing in it is to be believed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnverifiedToken<'a> {
+    header: JoseHeader,
+    claims: Object,
+    signing_input: &'a [u8],
+    signature: Vec<u8>,
+}
+
+/// A token whose claims would do for this issuer at this time, if its signature were good.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlausibleToken<'a> {
+    token: UnverifiedToken<'a>,
+    subject: SubjectClaims,
+}
+
+/// A token whose claims and signature were verified: what an issued token may be made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubjectToken {
+    subject: SubjectClaims,
+    claims: Object,
+}
+
+/// The JOSE header members that decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct JoseHeader {
+    algorithm: Algorithm,
+    kid: String,
+}
+
+/// The claims that were checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SubjectClaims {
+    sub: String,
+    exp: u64,
+    jti: Option<String>,
+}
+
+impl<'a> UnverifiedToken<'a> {
+    /// Parses a token of at most `max_bytes`.
+    ///
+    /// # Errors
+    /// [`Rejection`] for anything that is not exactly three non-empty segments of canonical base64url, a JOSE header
+    /// with an algorithm we know and a `kid`, and a JSON object.
+    pub fn parse(token: &'a [u8], max_bytes: usize) -> Result<Self, Rejection> {
+        if token.len() > max_bytes {
+            return Err(Rejection::TokenTooLarge);
+        }
+        if !token.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte)) {
+            return Err(Rejection::Malformed("a character that is in no token"));
+        }
+        // Dots are counted before anything is split or kept.
+        if token.iter().filter(|byte| **byte == b'.').count() != 2 {
+            return Err(Rejection::Malformed("not three segments"));
+        }
+        let mut segments = token.split(|byte| *byte == b'.');
+        let (Some(header), Some(claims), Some(signature)) = (segments.next(), segments.next(), segments.next()) else {
+            return Err(Rejection::Malformed("not three segments"));
+        };
+        if header.is_empty() || claims.is_empty() || signature.is_empty() {
+            return Err(Rejection::Malformed("an empty segment"));
+        }
+        let signing_input_length = header.len().saturating_add(1).saturating_add(claims.len());
+        let signing_input = token.get(..signing_input_length).unwrap_or_default();
+
+        if header.len() > MAX_HEADER.div_ceil(3).saturating_mul(4) {
+            return Err(Rejection::Malformed("the JOSE header is too large"));
+        }
+        let header = JoseHeader::parse(&decode(header)?)?;
+        let claims = match Json::parse(&decode(claims)?) {
+            Ok(Json::Object(claims)) => claims,
+            Ok(_) => return Err(Rejection::Malformed("the claims are not an object")),
+            Err(_) => return Err(Rejection::Malformed("the claims are not strict JSON")),
+        };
+        Ok(Self { header, claims, signing_input, signature: decode(signature)? })
+    }
+
+    /// The issuer it claims.
+    ///
+    /// # Errors
+    /// [`Rejection::InvalidClaim`] where `iss` is absent or not a string.
+    pub fn claimed_issuer(&self) -> Result<&str, Rejection> {
+        self.claims.get("iss").and_then(Json::as_str).ok_or(Rejection::InvalidClaim { claim: "iss" })
+    }
+
+    /// Checks everything that can be checked without a key, against one trusted issuer, at `now` (Unix seconds).
+    ///
+    /// # Errors
+    /// [`Rejection`] naming the first claim that will not do. `exp`, `iat`, `aud` and `sub` are required.
+    pub fn examine(self, issuer: &TrustedIssuer, now: u64) -> Result<PlausibleToken<'a>, Rejection> {
+        if !issuer.algorithms.contains(&self.header.algorithm) {
+            return Err(Rejection::UnsupportedAlgorithm);
+        }
+        if self.claimed_issuer()? != issuer.issuer {
+            return Err(Rejection::UnknownIssuer);
+        }
+        check_audience(&self.claims, &issuer.audiences)?;
+        let exp = check_times(&self.claims, issuer, now)?;
+        let sub = service_account(&self.claims)?;
+        let jti = match self.claims.get("jti") {
+            None => None,
+            Some(Json::String(jti)) if jti.len() <= MAX_JTI => Some(jti.clone()),
+            Some(_) => return Err(Rejection::InvalidClaim { claim: "jti" }),
+        };
+        Ok(PlausibleToken { subject: SubjectClaims { sub, exp, jti }, token: self })
+    }
+}
+
+impl PlausibleToken<'_> {
+    /// The id of the key it says it was signed with.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.token.header.kid
+    }
+
+    /// The subject it claims.
+    #[must_use]
+    pub fn claimed_subject(&self) -> &str {
+        &self.subject.sub
+    }
+
+    /// Checks the signature.
+    ///
+    /// # Errors
+    /// [`Rejection`] where the key is not one for the token's `alg`, or did not sign it.
+    pub fn verify(self, key: &VerifyingKey, crypto: &dyn Crypto) -> Result<SubjectToken, Rejection> {
+        if key.algorithm() != self.token.header.algorithm {
+            return Err(Rejection::AlgorithmOfAnotherKey);
+        }
+        crypto.verify(key, self.token.signing_input, &self.token.signature).map_err(|_| Rejection::BadSignature)?;
+        Ok(SubjectToken { subject: self.subject, claims: self.token.claims })
+    }
+}
+
+impl SubjectToken {
+    /// Its `sub`, `system:serviceaccount:<namespace>:<name>`.
+    #[must_use]
+    pub fn sub(&self) -> &str {
+        &self.subject.sub
+    }
+
+    /// Its `exp`, Unix seconds.
+    #[must_use]
+    pub const fn exp(&self) -> u64 {
+        self.subject.exp
+    }
+
+    /// Its `jti`, where it has one.
+    #[must_use]
+    pub fn jti(&self) -> Option<&str> {
+        self.subject.jti.as_deref()
+    }
+
+    /// A claim of it, as it came.
+    #[must_use]
+    pub fn claim(&self, name: &str) -> Option<&Json> {
+        self.claims.get(name)
+    }
+}
+
+impl JoseHeader {
+    fn parse(text: &[u8]) -> Result<Self, Rejection> {
+        if text.len() > MAX_HEADER {
+            return Err(Rejection::Malformed("the JOSE header is too large"));
+        }
+        let Ok(Json::Object(header)) = Json::parse(text) else {
+            return Err(Rejection::Malformed("the JOSE header is not a strict JSON object"));
+        };
+        if let Some(member) = REFUSED_MEMBERS.into_iter().find(|member| header.get(member).is_some()) {
+            return Err(Rejection::HeaderMember(member));
+        }
+        let algorithm = header
+            .get("alg")
+            .and_then(Json::as_str)
+            .and_then(Algorithm::from_name)
+            .ok_or(Rejection::UnsupportedAlgorithm)?;
+        match header.get("typ") {
+            None => {}
+            // RFC 7519 section 5.1
+            Some(Json::String(kind)) if kind.eq_ignore_ascii_case("JWT") => {}
+            Some(_) => return Err(Rejection::WrongType),
+        }
+        match header.get("kid").and_then(Json::as_str) {
+            Some(kid) if !kid.is_empty() && kid.len() <= MAX_KID => Ok(Self { algorithm, kid: kid.to_string() }),
+            _ => Err(Rejection::NoKeyId),
+        }
+    }
+}
+
+/// RFC 7519 section 4.1.3: a string or a list of strings, one of which is an audience of ours, compared exactly.
+fn check_audience(claims: &Object, accepted: &[String]) -> Result<(), Rejection> {
+    let invalid = Rejection::InvalidClaim { claim: "aud" };
+    let is_ours = |audience: &str| accepted.iter().any(|ours| ours == audience);
+    let found = match claims.get("aud") {
+        Some(Json::String(audience)) => is_ours(audience),
+        Some(Json::Array(audiences)) if audiences.len() <= MAX_AUDIENCES => {
+            let mut found = false;
+            for audience in audiences {
+                found |= is_ours(audience.as_str().ok_or_else(|| invalid.clone())?);
+            }
+            found
+        }
+        _ => return Err(invalid),
+    };
+    if found { Ok(()) } else { Err(Rejection::WrongAudience) }
+}
+
+/// `exp` without leeway; `nbf` and `iat` with it; age. Gives `exp`.
+fn check_times(claims: &Object, issuer: &TrustedIssuer, now: u64) -> Result<u64, Rejection> {
+    let time = |claim: &'static str| match claims.get(claim) {
+        None => Ok(None),
+        // Present but not a time is refused, never taken for absent.
+        Some(value) => match value.as_u64().filter(|time| *time <= MAX_TIME) {
+            Some(time) => Ok(Some(time)),
+            None => Err(Rejection::InvalidClaim { claim }),
+        },
+    };
+    let exp = time("exp")?.ok_or(Rejection::InvalidClaim { claim: "exp" })?;
+    let iat = time("iat")?.ok_or(Rejection::InvalidClaim { claim: "iat" })?;
+    let nbf = time("nbf")?.unwrap_or(iat);
+
+    if exp <= now {
+        return Err(Rejection::Expired { exp, now });
+    }
+    let latest = now.saturating_add(issuer.leeway.as_secs());
+    if nbf > latest {
+        return Err(Rejection::NotYetValid { nbf, now });
+    }
+    if iat > latest {
+        return Err(Rejection::IssuedInTheFuture { iat, now });
+    }
+    if nbf >= exp {
+        return Err(Rejection::InvalidClaim { claim: "nbf" });
+    }
+    if iat >= exp {
+        return Err(Rejection::InvalidClaim { claim: "iat" });
+    }
+    if now.saturating_sub(iat) > issuer.max_token_age.as_secs() {
+        return Err(Rejection::TooOld { iat, now });
+    }
+    Ok(exp)
+}
+
+/// `sub` of a service account, in agreement with the `kubernetes.io` claim that every bound token has.
+fn service_account(claims: &Object) -> Result<String, Rejection> {
+    let invalid = |claim| Rejection::InvalidClaim { claim };
+    let sub = claims.get("sub").and_then(Json::as_str).ok_or(invalid("sub"))?;
+    let (namespace, name) = sub
+        .strip_prefix("system:serviceaccount:")
+        .and_then(|rest| rest.split_once(':'))
+        .filter(|(namespace, name)| is_dns_label(namespace) && is_dns_subdomain(name))
+        .ok_or(invalid("sub"))?;
+
+    let bound = claims.get("kubernetes.io").and_then(Json::as_object).ok_or(invalid("kubernetes.io"))?;
+    let bound_namespace = bound.get("namespace").and_then(Json::as_str);
+    let bound_name = bound
+        .get("serviceaccount")
+        .and_then(Json::as_object)
+        .and_then(|account| account.get("name"))
+        .and_then(Json::as_str);
+    if bound_namespace != Some(namespace) || bound_name != Some(name) {
+        return Err(invalid("kubernetes.io"));
+    }
+    Ok(sub.to_string())
+}
+
+/// RFC 1123 label, as Kubernetes wants a namespace.
+fn is_dns_label(text: &str) -> bool {
+    text.len() <= 63 && is_label(text)
+}
+
+/// RFC 1123 subdomain, as Kubernetes wants the name of a service account: its labels may be longer than DNS has them.
+fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+fn is_label(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Canonical base64url without padding (RFC 7515 section 2): one text for one value.
+fn decode(segment: &[u8]) -> Result<Vec<u8>, Rejection> {
+    URL_SAFE_NO_PAD.decode(segment).map_err(|_| Rejection::Malformed("a segment is not canonical base64url"))
+}

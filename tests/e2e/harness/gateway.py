@@ -1,0 +1,224 @@
+"""A real Envoy that runs the configuration we ship, moved to loopback ports and to files of the test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import client, installed
+from .kubernetes import ApiServer
+from .processes import Process, Supervisor, free_port
+
+ISSUER_HOST = "reissuer.example.com"
+INTERNAL_HOST = "reissuer.infra.svc.cluster.local"
+SHIPPED_FILES = "/etc/jwt-reissuer"
+POD_FILES = "/var/run/secrets/kubernetes.io/serviceaccount"
+START_SECONDS = 30.0
+
+
+class Gateway:
+    """Envoy with the shipped bootstrap. `bootstrap`, `config` and the files may be edited until `start`."""
+
+    def __init__(
+        self, supervisor: Supervisor, *, api: ApiServer, signing_keys: str, app_port: int | None = None,
+        port: int | None = None, sample: Path = installed.SAMPLES / "envoy.yaml",
+    ):
+        self.supervisor = supervisor
+        self.directory = supervisor.directory
+        self.port, self.admin_port = port or free_port(), free_port()
+        self.log_level = "info"
+        self.environment: dict[str, str] = {}
+        self.host = ISSUER_HOST
+        self._process: Process | None = None
+        self._api = api
+        self._place_files(signing_keys)
+        self.bootstrap: dict[str, Any] = self._moved(yaml.safe_load(sample.read_text()))
+        self.bootstrap["admin"]["address"]["socket_address"]["port_value"] = self.admin_port
+        self.listener("gateway")["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": self.port}
+        self._point("kubernetes", api.port)
+        # A port nobody listens on, where a test has no application.
+        self._point("app", app_port or free_port())
+        self.config: dict[str, Any] = configuration(self.listener("gateway"))
+        """The filter's own configuration; it goes into the bootstrap at the start."""
+
+    # --- editing, before the start ---
+
+    @property
+    def connection_manager(self) -> dict[str, Any]:
+        return connection_manager(self.listener("gateway"))
+
+    @property
+    def filter(self) -> dict[str, Any]:
+        return our_filter(self.listener("gateway"))
+
+    @property
+    def virtual_host(self) -> dict[str, Any]:
+        hosts = self.connection_manager["route_config"]["virtual_hosts"]
+        return next(each for each in hosts if each["name"] == "jwt-reissuer")
+
+    def listener(self, name: str) -> dict[str, Any]:
+        return next(each for each in self.bootstrap["static_resources"]["listeners"] if each["name"] == name)
+
+    def cluster(self, name: str) -> dict[str, Any]:
+        return next(each for each in self.bootstrap["static_resources"]["clusters"] if each["name"] == name)
+
+    def run_for_all_hosts(self) -> None:
+        """The layout of a control plane that cannot enable a filter for one virtual host: it runs for every request."""
+        del self.filter["disabled"]
+        del self.virtual_host["typed_per_filter_config"]
+
+    def use_loopback_issuer(self, path: str = "") -> str:
+        """An issuer that verifiers can really fetch from: this gateway's own address."""
+        self.config["issuer"] = f"http://127.0.0.1:{self.port}{path}"
+        self.virtual_host["domains"].append("127.0.0.1")
+        self.host = f"127.0.0.1:{self.port}"
+        return str(self.config["issuer"])
+
+    def read_jwks_with_token(self, token: str) -> None:
+        """Merges the shipped fragment for clusters that show nothing without a credential."""
+        fragment = self._moved(yaml.safe_load((installed.SAMPLES / "kubernetes-with-token.yaml").read_text()))
+        resources = self.bootstrap["static_resources"]
+        resources["listeners"] += fragment["listeners"]
+        resources["clusters"].remove(self.cluster("kubernetes"))
+        resources["clusters"] += fragment["clusters"]
+        self._point("kubernetes_api_with_token", self._api.port)
+        self.place_sds("kubernetes-token")
+        self.write_token(token)
+
+    def use_host_environment(self, value: str) -> None:
+        """The signing keys from an environment variable of Envoy, and nothing left of the way by SDS."""
+        self.config["signing_keys"]["from"] = {"env": "REISSUER_KEYS"}
+        vm = self.filter["typed_config"]["config"]["vm_config"]
+        vm["environment_variables"] = {"host_env_keys": ["REISSUER_KEYS"]}
+        self.environment["REISSUER_KEYS"] = value
+        self.remove_signing_key_cluster()
+
+    def remove_signing_key_cluster(self) -> None:
+        resources = self.bootstrap["static_resources"]
+        resources["clusters"].remove(self.cluster("signing_keys"))
+        resources["listeners"].remove(self.listener("signing_keys"))
+
+    # --- files, before and after the start ---
+
+    def write_signing_keys(self, line: str) -> None:
+        replace(self.directory / "keys" / "signing-keys", line)
+
+    def write_token(self, token: str) -> None:
+        replace(self.directory / "pod" / "token", token)
+
+    # --- running ---
+
+    def write_bootstrap(self) -> Path:
+        for listener in self.bootstrap["static_resources"]["listeners"]:
+            if listener["name"] == "gateway":
+                configure(listener, self.config)
+        path = self.directory / "envoy.json"
+        path.write_text(json.dumps(self.bootstrap, indent=1))
+        return path
+
+    def start(self) -> "Gateway":
+        path = self.write_bootstrap()
+        self._process = self.supervisor.start(
+            "envoy",
+            [
+                str(installed.envoy()), "-c", str(path), "--disable-hot-restart", "--concurrency", "2",
+                "--log-level", self.log_level,
+            ],
+            self.environment,
+        )
+        self._process.wait_until("ready", lambda: self.admin("/ready").status == 200, START_SECONDS)
+        return self
+
+    def stop(self) -> None:
+        assert self._process is not None
+        self._process.stop()
+
+    @property
+    def process(self) -> Process:
+        assert self._process is not None
+        return self._process
+
+    def log(self) -> str:
+        return self.process.log()
+
+    def admin(self, path: str) -> client.Response:
+        return client.request(self.admin_port, "GET", path, host="127.0.0.1")
+
+    def counter(self, name: str) -> int:
+        """A counter of the filter; 0 while nobody has counted it."""
+        stats = self.admin(f"/stats?format=json&filter=wasmcustom.jwt_reissuer.{name.replace('.', '[.]')}$").json()["stats"]
+        return sum(each["value"] for each in stats if each.get("name") == f"wasmcustom.jwt_reissuer.{name}")
+
+    def request(self, method: str, path: str, *, host: str | None = None, headers: client.Headers = (), body: bytes | None = None) -> client.Response:
+        return client.request(self.port, method, path, host=host or self.host, headers=headers, body=body)
+
+    def reissue(self, token: str, path: str = "/reissue", headers: client.Headers = ()) -> client.Response:
+        return self.request("POST", path, headers=[("Authorization", f"Bearer {token}"), *headers])
+
+    # --- how the shipped files come to the test's directory ---
+
+    def _place_files(self, signing_keys: str) -> None:
+        for name in ("sds", "keys", "pod"):
+            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        (self.directory / "jwt_reissuer.wasm").symlink_to(installed.module())
+        (self.directory / "pod" / "ca.crt").write_bytes(self._api.authority.certificate.read_bytes())
+        self.write_signing_keys(signing_keys)
+        self.place_sds("signing-keys")
+
+    def place_sds(self, name: str) -> None:
+        content = self._moved(yaml.safe_load((installed.SAMPLES / "sds" / f"{name}.yaml").read_text()))
+        replace(self.directory / "sds" / f"{name}.yaml", json.dumps(content))
+
+    def _moved(self, value: Any) -> Any:
+        """The same structure with the paths of a deployment turned into those of the test."""
+        if isinstance(value, dict):
+            return {key: self._moved(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self._moved(each) for each in value]
+        if isinstance(value, str) and value.startswith("/"):
+            for shipped, ours in ((SHIPPED_FILES, self.directory), (POD_FILES, self.directory / "pod")):
+                if value == shipped or value.startswith(shipped + "/"):
+                    return str(ours) + value[len(shipped):]
+        return value
+
+    def _point(self, cluster: str, port: int) -> None:
+        found = self.cluster(cluster)
+        found["type"] = "STATIC"
+        (locality,) = found["load_assignment"]["endpoints"]
+        (endpoint,) = locality["lb_endpoints"]
+        endpoint["endpoint"]["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": port}
+
+
+def connection_manager(listener: dict[str, Any]) -> dict[str, Any]:
+    """The HTTP connection manager of a listener."""
+    (chain,) = listener["filter_chains"]
+    (manager,) = chain["filters"]
+    config: dict[str, Any] = manager["typed_config"]
+    return config
+
+
+def our_filter(listener: dict[str, Any]) -> dict[str, Any]:
+    return next(each for each in connection_manager(listener)["http_filters"] if each["name"] == "jwt_reissuer")
+
+
+def configuration(listener: dict[str, Any]) -> dict[str, Any]:
+    """The configuration in a listener that has our filter."""
+    content: dict[str, Any] = json.loads(our_filter(listener)["typed_config"]["config"]["configuration"]["value"])
+    return content
+
+
+def configure(listener: dict[str, Any], content: dict[str, Any]) -> None:
+    for each in connection_manager(listener)["http_filters"]:
+        if each["name"] == "jwt_reissuer":
+            each["typed_config"]["config"]["configuration"]["value"] = json.dumps(content)
+
+
+def replace(path: Path, content: str) -> None:
+    """Writes beside and renames, as everything that Envoy watches must be written."""
+    unfinished = path.parent.parent / f".{path.name}.{os.getpid()}"
+    unfinished.write_text(content)
+    unfinished.rename(path)

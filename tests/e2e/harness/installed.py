@@ -1,0 +1,40 @@
+"""Where `make setup` and the builds have put what the tests run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(REPOSITORY / "tools"))
+
+import peers  # noqa: E402  (the set-up program knows the paths; it lives in tools/)
+
+MODULE = REPOSITORY / "build" / "jwt_reissuer.wasm"
+SAMPLES = REPOSITORY / "envoy"
+
+
+def envoy() -> Path:
+    return _existing(peers.envoy_executable(), "make setup")
+
+
+def kubernetes(program: str) -> Path:
+    return _existing(peers.kubernetes_directory() / program, "make setup")
+
+
+def module() -> Path:
+    """The module to load: $MODULE, such as one that was released, else the one built here."""
+    return _existing(Path(os.environ.get("MODULE") or MODULE), "make wasm")
+
+
+def judge() -> Path:
+    """The independent verifier written in Rust."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
+    return _existing(target / "debug" / "judge", "cargo build -p judge")
+
+
+def _existing(path: Path, verb: str) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there: run `{verb}` first")
+    return path

@@ -1,0 +1,152 @@
+"""A real kube-apiserver with its etcd: namespaces, service accounts, pods and tokens as a cluster has them."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from . import client, installed
+from .pki import Authority, private_pem, public_pem
+from .processes import Process, Supervisor, eventually, free_port
+
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+SERVER_NAME = "kubernetes.default.svc"
+READY_SECONDS = 60.0
+
+
+@dataclass
+class ApiServer:
+    """One cluster's API server. It may be stopped and started again on the same port and the same data."""
+
+    supervisor: Supervisor
+    anonymous: bool = True
+    issuer: str = ISSUER
+    port: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        directory = self.supervisor.directory
+        self.authority = Authority(directory / "pki")
+        names = (SERVER_NAME, "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1")
+        self._certificate = self.authority.issue("apiserver", "kube-apiserver", names=names)
+        admin = self.authority.issue("admin", "admin", organization="system:masters")
+        self._admin = ssl.create_default_context(cafile=str(self.authority.certificate))
+        self._admin.load_cert_chain(*map(str, admin))
+        self.service_account_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._key_path = directory / "pki" / "service-account.key"
+        self._key_path.write_bytes(private_pem(self.service_account_key))
+        self._public_path = directory / "pki" / "service-account.pub"
+        self._public_path.write_bytes(public_pem(self.service_account_key))
+        self._etcd_port, self._etcd_peer_port = free_port(), free_port()
+        self._etcd: Process | None = None
+        self._server: Process | None = None
+
+    def start(self) -> "ApiServer":
+        self.launch()
+        self.wait_until_ready()
+        return self
+
+    def launch(self) -> None:
+        """Starts the processes without waiting for them."""
+        if self._etcd is None or not self._etcd.running():
+            self._etcd = self.supervisor.start("etcd", self._etcd_command())
+        self._server = self.supervisor.start("kube-apiserver", self._command())
+
+    def wait_until_ready(self) -> None:
+        assert self._server is not None
+        self._server.wait_until("ready", lambda: self.admin("GET", "/readyz").status == 200, READY_SECONDS)
+        # The roles that the server makes for itself come a moment after it calls itself ready.
+        role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:service-account-issuer-discovery"
+        self._server.wait_until("roles made", lambda: self.admin("GET", role).status == 200, READY_SECONDS)
+
+    def stop(self) -> None:
+        """Stops the API server alone; what it stored stays."""
+        assert self._server is not None
+        self._server.stop()
+
+    def admin(self, method: str, path: str, content: Any = None) -> client.Response:
+        """A request with the rights of a cluster administrator."""
+        headers = [("Accept", "application/json")]
+        body = None
+        if content is not None:
+            headers.append(("Content-Type", "application/json"))
+            body = json.dumps(content).encode()
+        return client.request(self.port, method, path, host=SERVER_NAME, headers=headers, body=body, tls=self._admin)
+
+    def anonymous_get(self, path: str) -> client.Response:
+        context = ssl.create_default_context(cafile=str(self.authority.certificate))
+        return client.request(self.port, "GET", path, host=SERVER_NAME, tls=context)
+
+    def create(self, path: str, content: Any) -> Any:
+        """Creates an object, or returns the one that is there."""
+        answer = self.admin("POST", path, content)
+        if answer.status == 409:
+            answer = self.admin("GET", f"{path}/{content['metadata']['name']}")
+        assert answer.status in (200, 201), f"POST {path}: {answer.status} {answer.text()}"
+        return answer.json()
+
+    def apply(self, manifest: Path) -> None:
+        """Creates the objects of a manifest file."""
+        paths = {"ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"}
+        for document in yaml.safe_load_all(manifest.read_text()):
+            self.create(paths[document["kind"]], document)
+
+    def create_pod(self, namespace: str, service_account: str, pod: str) -> dict[str, str]:
+        """A namespace, a service account in it and a pod that runs as it; the reference that binds a token to the pod."""
+        self.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+        self.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": service_account}})
+        # No kubelet runs it: the object is enough for a token to be bound to.
+        container = {"name": "app", "image": "app.example/app:1"}
+        made = self.create(
+            f"/api/v1/namespaces/{namespace}/pods",
+            {"metadata": {"name": pod}, "spec": {"serviceAccountName": service_account, "containers": [container]}},
+        )
+        return {"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": made["metadata"]["uid"]}
+
+    def token(
+        self, namespace: str, service_account: str, audiences: list[str], *,
+        pod: dict[str, str] | None = None, seconds: int = 3600,
+    ) -> str:
+        """A token as the kubelet gets it for a pod: TokenRequest, bound to the pod if one is given."""
+        spec: dict[str, Any] = {"audiences": audiences, "expirationSeconds": seconds}
+        if pod is not None:
+            spec["boundObjectRef"] = pod
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
+        answer = self.admin("POST", path, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec})
+        assert answer.status == 201, f"TokenRequest: {answer.status} {answer.text()}"
+        return str(answer.json()["status"]["token"])
+
+    def wait_until_jwks_is_public(self) -> None:
+        """RBAC learns of a new binding by a watch, a moment after it was made."""
+        eventually("anonymous read of the JWKS", lambda: self.anonymous_get("/openid/v1/jwks").status == 200)
+
+    def _etcd_command(self) -> list[str]:
+        clients, peers = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{self._etcd_peer_port}"
+        return [
+            str(installed.kubernetes("etcd")),
+            "--data-dir", str(self.supervisor.directory / "etcd"),
+            "--listen-client-urls", clients, "--advertise-client-urls", clients,
+            "--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers, "--initial-cluster", f"default={peers}",
+            "--unsafe-no-fsync",
+        ]
+
+    def _command(self) -> list[str]:
+        certificate, key = self._certificate
+        return [
+            str(installed.kubernetes("kube-apiserver")),
+            "--etcd-servers", f"http://127.0.0.1:{self._etcd_port}",
+            "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1", "--secure-port", str(self.port),
+            "--tls-cert-file", str(certificate), "--tls-private-key-file", str(key),
+            "--client-ca-file", str(self.authority.certificate),
+            "--service-account-issuer", self.issuer, "--api-audiences", self.issuer,
+            "--service-account-key-file", str(self._public_path), "--service-account-signing-key-file", str(self._key_path),
+            "--authorization-mode", "RBAC", f"--anonymous-auth={str(self.anonymous).lower()}",
+            "--service-cluster-ip-range", "10.96.0.0/24", "--endpoint-reconciler-type", "none",
+            # The pods here have no token volume to be filled, and nobody makes each namespace's default service account.
+            "--disable-admission-plugins", "ServiceAccount",
+        ]

@@ -1,0 +1,56 @@
+"""Verifiers that are not ours, all starting from the issuer's discovery document."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from typing import Any
+
+import jwt
+
+from . import installed
+from .gateway import Gateway
+
+
+def discover(gateway: Gateway, path: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+    """The discovery document and the JWKS, read through the gateway under the issuer's host."""
+    metadata = gateway.request("GET", f"{path}/.well-known/openid-configuration")
+    assert metadata.status == 200, metadata
+    issuer = metadata.json()["issuer"]
+    jwks_uri = metadata.json()["jwks_uri"]
+    assert jwks_uri.startswith(issuer + "/"), f"{jwks_uri} is not under {issuer}"
+    jwks = gateway.request("GET", path + jwks_uri[len(issuer):])
+    assert jwks.status == 200, jwks
+    return metadata.json(), jwks.json()
+
+
+def verified_by_keys(token: str, jwks: dict[str, Any], issuer: str, audience: str) -> dict[str, Any]:
+    """The claims, if PyJWT accepts the token with these keys."""
+    key = jwt.PyJWKSet.from_dict(jwks)[jwt.get_unverified_header(token)["kid"]]
+    return _decode(token, key, issuer, audience)
+
+
+def verified_by_pyjwt(token: str, issuer: str, audience: str) -> dict[str, Any]:
+    """The claims, if PyJWT accepts the token; it fetches discovery and JWKS over the network by itself."""
+    with urllib.request.urlopen(f"{issuer}/.well-known/openid-configuration", timeout=10) as answer:
+        metadata = json.load(answer)
+    assert metadata["issuer"] == issuer
+    key = jwt.PyJWKClient(metadata["jwks_uri"]).get_signing_key_from_jwt(token)
+    return _decode(token, key, issuer, audience)
+
+
+def verified_by_jwt_simple(token: str, issuer: str, audience: str) -> dict[str, Any]:
+    """The claims, if the Rust crate jwt-simple accepts the token; it fetches discovery and JWKS by itself."""
+    answer = subprocess.run(
+        [str(installed.judge()), issuer, audience], input=token, capture_output=True, text=True, timeout=30
+    )
+    assert answer.returncode == 0, f"jwt-simple refuses the token: {answer.stderr or answer.stdout}"
+    claims: dict[str, Any] = json.loads(answer.stdout)
+    return claims
+
+
+def _decode(token: str, key: jwt.PyJWK, issuer: str, audience: str) -> dict[str, Any]:
+    algorithms = ["RS256", "ES256", "ES384"]
+    required = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"]
+    return jwt.decode(token, key, algorithms=algorithms, issuer=issuer, audience=audience, options={"require": required})

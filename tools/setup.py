@@ -1,0 +1,51 @@
+"""Installs what the make verbs need: python3 tools/setup.py [python] [envoy] [kubernetes] [wasm-toolchain]
+
+Without a name it installs all of them. What is there already is left alone, so a second run takes no time.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Callable, Dict, List
+
+import cache
+import peers
+import rust
+
+COMPONENTS: Dict[str, Callable[[], object]] = {
+    "python": peers.install_python,
+    "envoy": peers.install_envoy,
+    "wasm-toolchain": rust.install,
+    "kubernetes": peers.install_kubernetes,
+}
+
+
+def program(arguments: List[str]) -> int:
+    if arguments[:1] == ["where"]:
+        return where(arguments[1:])
+    unknown = [name for name in arguments if name not in COMPONENTS]
+    if unknown:
+        print(__doc__)
+        print(f"unknown: {' '.join(unknown)}")
+        return 2
+    started = time.monotonic()
+    chosen = arguments or list(COMPONENTS)
+    for name in chosen:
+        COMPONENTS[name]()
+    print(f"set up in {time.monotonic() - started:.1f} s: {', '.join(chosen)}")
+    return 0
+
+
+def where(names: List[str]) -> int:
+    """Prints the path of an executable, for the Makefile: python or envoy."""
+    paths = {"python": peers.python_executable, "envoy": peers.envoy_executable}
+    for name in names:
+        print(paths[name]())
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 9):
+        sys.exit("error: this needs Python 3.9 or later")
+    cache.main(program)

@@ -1,0 +1,86 @@
+"""Compiles the module and checks the core: python3 tools/wasm.py build | no-std
+
+build    wasm/envoy -> build/jwt_reissuer.wasm, with its size and SHA-256; 1 MiB or more is an error
+no-std   the core for a target that has no std
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import List
+
+import cache
+import rust
+from cache import REPOSITORY, SetupError
+
+PACKAGE = "jwt-reissuer-envoy"
+LIBRARY = "jwt_reissuer_envoy"
+MODULE = REPOSITORY / "build" / "jwt_reissuer.wasm"
+LIMIT = 1024 * 1024
+
+
+def build() -> None:
+    toolchain = rust.toolchain(rust.WASI)
+    started = time.monotonic()
+    command = toolchain.command(
+        "build", "--release", "--package", PACKAGE, "--message-format=json-render-diagnostics", *_locked()
+    )
+    # Standard error stays ours to see: it is cargo's own progress.
+    answer = subprocess.run(command, cwd=REPOSITORY, env=toolchain.environment, stdout=subprocess.PIPE, text=True)
+    if answer.returncode != 0:
+        raise SetupError(f"{PACKAGE} does not compile for {toolchain.target} ({toolchain.name})")
+    MODULE.parent.mkdir(exist_ok=True)
+    unfinished = MODULE.with_suffix(".new")
+    shutil.copyfile(_module(answer.stdout.splitlines()), unfinished)
+    # Renamed, not overwritten: an Envoy that is reading the module keeps the old one.
+    unfinished.rename(MODULE)
+    content = MODULE.read_bytes()
+    print(
+        f"{MODULE.relative_to(REPOSITORY)}: {len(content):,} bytes ({len(content) / 1024:.0f} KiB), "
+        f"sha256 {hashlib.sha256(content).hexdigest()}, toolchain {toolchain.name}, {time.monotonic() - started:.0f} s"
+    )
+    if len(content) >= LIMIT:
+        raise SetupError(f"the module has {len(content):,} bytes; it must stay under {LIMIT:,}")
+
+
+def no_std() -> None:
+    toolchain = rust.toolchain(rust.NO_STD)
+    started = time.monotonic()
+    command = toolchain.command("check", "--package", "jwt-reissuer", "--lib", *_locked())
+    if subprocess.run(command, cwd=REPOSITORY, env=toolchain.environment).returncode != 0:
+        raise SetupError(f"the core does not compile for {toolchain.target}: something in it needs std")
+    print(f"the core compiles without std ({toolchain.target}, toolchain {toolchain.name}, {time.monotonic() - started:.0f} s)")
+
+
+def _locked() -> List[str]:
+    return ["--locked"] if (REPOSITORY / "Cargo.lock").exists() else []
+
+
+def _module(messages: List[str]) -> Path:
+    """The module's path, as cargo tells it: the target directory may be anywhere."""
+    for line in messages:
+        message = json.loads(line)
+        if message.get("reason") == "compiler-artifact" and message["target"]["name"] == LIBRARY:
+            for name in message["filenames"]:
+                if name.endswith(".wasm"):
+                    return Path(name)
+    raise SetupError(f"{PACKAGE} has no cdylib named {LIBRARY}")
+
+
+def program(arguments: List[str]) -> int:
+    steps = {"build": build, "no-std": no_std}
+    if not arguments or any(name not in steps for name in arguments):
+        print(__doc__)
+        return 2
+    for name in arguments:
+        steps[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    cache.main(program)

@@ -1,0 +1,217 @@
+//! The calls into Envoy, and all the `unsafe` there is.
+//!
+//! The SDK has these calls too, but panics on a status it does not expect and takes the VM along. Here every status is a
+//! value: what cannot be had is `None`, what cannot be done says so. Only callouts and contexts are left to the SDK, since
+//! its dispatcher must know of them.
+//!
+//! Safety, for all of them: pointers and lengths are of slices that outlive the call, and a buffer that Envoy returns was
+//! allocated by the SDK's `proxy_on_memory_allocate` as a `Vec<u8>` of exactly the returned size, and is ours to free.
+
+use std::ptr::null_mut;
+use std::time::Duration;
+
+/// `WasmResult::Ok` of the proxy-wasm ABI.
+const OK: u32 = 0;
+
+/// Buffers and maps by their numbers in the proxy-wasm ABI 0.2.1.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum Buffer {
+    RequestBody = 0,
+    CalloutResponseBody = 4,
+    PluginConfiguration = 7,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum Map {
+    RequestHeaders = 0,
+    CalloutResponseHeaders = 6,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub(crate) enum LogLevel {
+    Debug = 1,
+    Info = 2,
+    Warn = 3,
+    Error = 4,
+    Critical = 5,
+}
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
+    fn proxy_get_log_level(level: *mut u32) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_buffer_bytes(kind: u32, start: usize, size: usize, data: *mut *mut u8, got: *mut usize) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, by: i64) -> u32;
+}
+
+/// Writes a line to Envoy's log.
+pub(crate) fn log(level: LogLevel, message: &str) {
+    // SAFETY: see above. A line that cannot be written is lost; there is nowhere to say so.
+    unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) };
+}
+
+/// Whether Envoy writes lines of this level.
+pub(crate) fn logs(level: LogLevel) -> bool {
+    let mut lowest = LogLevel::Info as u32;
+    // SAFETY: see above; where the call fails, the initial value stands.
+    unsafe { proxy_get_log_level(&raw mut lowest) };
+    level as u32 >= lowest
+}
+
+/// Has `on_tick` of the current root context called at this interval, at least a millisecond: zero would turn it off.
+pub(crate) fn set_tick_period(period: Duration) {
+    let milliseconds = u32::try_from(period.as_millis()).unwrap_or(u32::MAX).max(1);
+    // SAFETY: no pointers
+    unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
+}
+
+/// Up to `size` bytes from the beginning of a buffer.
+pub(crate) fn buffer(kind: Buffer, size: usize) -> Option<Vec<u8>> {
+    // SAFETY: see above
+    returned(|data, got| unsafe { proxy_get_buffer_bytes(kind as u32, 0, size, data, got) })
+}
+
+/// The value of a header; several of one name come joined by commas.
+pub(crate) fn header(map: Map, name: &str) -> Option<Vec<u8>> {
+    // SAFETY: see above
+    returned(|data, size| unsafe { proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size) })
+}
+
+/// All headers.
+pub(crate) fn headers(map: Map) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    // SAFETY: see above
+    let serialized = returned(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })?;
+    deserialized(&serialized)
+}
+
+/// Answers the current stream; false if that was not possible, as when its client has gone.
+pub(crate) fn send_response(status: u16, headers: &[(&str, &str)], body: &[u8]) -> bool {
+    let headers = serialized(headers);
+    let none = b"";
+    // SAFETY: see above
+    let sent = unsafe {
+        proxy_send_local_response(
+            u32::from(status),
+            none.as_ptr(),
+            none.len(),
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            -1,
+        )
+    };
+    sent == OK
+}
+
+/// Defines a counter, or finds the one of that name.
+pub(crate) fn counter(name: &str) -> Option<u32> {
+    const COUNTER: u32 = 0;
+    let mut id = 0;
+    // SAFETY: see above
+    let defined = unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) };
+    (defined == OK).then_some(id)
+}
+
+/// Adds one to a counter.
+pub(crate) fn increment(counter: u32) {
+    // SAFETY: no pointers
+    unsafe { proxy_increment_metric(counter, 1) };
+}
+
+fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
+    let mut data = null_mut();
+    let mut size = 0;
+    if call(&raw mut data, &raw mut size) != OK {
+        return None;
+    }
+    if data.is_null() {
+        return Some(Vec::new());
+    }
+    // SAFETY: see above
+    Some(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+/// The ABI's form of a map: the number of pairs, the sizes of every name and value, then each of them ended by a zero
+/// byte; numbers are little-endian and 32 bits.
+fn serialized(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = Vec::from(number(pairs.len()));
+    for (name, value) in pairs {
+        bytes.extend(number(name.len()));
+        bytes.extend(number(value.len()));
+    }
+    for (name, value) in pairs {
+        for text in [name, value] {
+            bytes.extend(text.as_bytes());
+            bytes.push(0);
+        }
+    }
+    bytes
+}
+
+fn deserialized(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    if bytes.is_empty() {
+        return Some(Vec::new());
+    }
+    let (pairs, rest) = number(bytes)?;
+    let (mut sizes, mut texts) = rest.split_at_checked(pairs.checked_mul(8)?)?;
+    let mut map = Vec::new();
+    for _ in 0..pairs {
+        let mut pair = [const { Vec::new() }; 2];
+        for text in &mut pair {
+            let (size, sizes_after) = number(sizes)?;
+            let (bytes, texts_after) = texts.split_at_checked(size)?;
+            *text = bytes.to_vec();
+            sizes = sizes_after;
+            texts = texts_after.get(1..)?;
+        }
+        let [name, value] = pair;
+        map.push((name, value));
+    }
+    Some(map)
+}
+
+fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk::<4>()?;
+    Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_is_read_as_it_was_written_and_a_cut_one_is_refused() {
+        let bytes = serialized(&[(":path", "/reissue"), ("empty", "")]);
+        let pair = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        assert_eq!(deserialized(&bytes), Some(vec![pair(":path", "/reissue"), pair("empty", "")]));
+        for cut in 1..bytes.len() {
+            assert_eq!(deserialized(&bytes[..cut]), None, "{cut}");
+        }
+        assert_eq!(deserialized(&[255; 12]), None);
+    }
+}

@@ -1,0 +1,164 @@
+//! The root context: configuration, callouts, and the answers to requests that waited.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use jwt_reissuer::crypto::SoftwareCrypto;
+use jwt_reissuer::{Answer, Config, Fetch, FetchId, Now, Reissuer};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+use crate::hostcalls::{self, Buffer, LogLevel, Map};
+use crate::http::{Http, send};
+use crate::observe::Observer;
+
+/// Waiting requests answered in one callback. Each may cost a signature, ten milliseconds where Envoy has none of its own,
+/// and all that time the worker serves nobody else.
+const SLICE: usize = 4;
+
+/// The context that Envoy configures; without a configuration it passes everything.
+#[derive(Default)]
+pub(crate) struct Root {
+    filter: Option<Rc<Filter>>,
+    /// Callouts in flight, by Envoy's token
+    callouts: BTreeMap<u32, FetchId>,
+}
+
+/// What the root context and the requests of one configuration share.
+pub(crate) struct Filter {
+    pub(crate) reissuer: RefCell<Reissuer>,
+    observer: RefCell<Observer>,
+    started: Instant,
+}
+
+impl Filter {
+    /// Both clocks.
+    pub(crate) fn now(&self) -> Now {
+        // A clock before 1970 is a clock at 1970: every token is issued in its future.
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Now { unix, monotonic: self.started.elapsed() }
+    }
+
+    /// Logs and counts what happened.
+    pub(crate) fn observe(&self) {
+        loop {
+            let event = self.reissuer.borrow_mut().poll_event();
+            let Some(event) = event else { return };
+            self.observer.borrow_mut().observe(&event);
+        }
+    }
+}
+
+impl Root {
+    fn configure(&self, size: usize) -> Result<Filter, String> {
+        let text = hostcalls::buffer(Buffer::PluginConfiguration, size).ok_or("cannot be read")?;
+        if text.is_empty() {
+            return Err("is empty".into());
+        }
+        let config = Config::from_json(&text, &|name| std::env::var(name).ok()).map_err(|error| error.to_string())?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| format!("no random numbers from the host: {error}"))?;
+        let reissuer = Reissuer::new(config, Box::new(SoftwareCrypto), seed).map_err(|error| error.to_string())?;
+        Ok(Filter {
+            reissuer: RefCell::new(reissuer),
+            observer: RefCell::new(Observer::default()),
+            started: Instant::now(),
+        })
+    }
+
+    /// Everything that is due: fetches, a slice of the waiting requests, logs and counters, the next tick.
+    fn work(&mut self) {
+        let Some(filter) = self.filter.clone() else { return };
+        loop {
+            let fetch = filter.reissuer.borrow_mut().poll_fetch(filter.now());
+            let Some(fetch) = fetch else { break };
+            match self.dispatch(&fetch) {
+                Ok(token) => {
+                    self.callouts.insert(token, fetch.id);
+                }
+                Err(why) => {
+                    let failed = Answer::Failed(&why);
+                    filter.reissuer.borrow_mut().handle_fetched(fetch.id, failed, filter.now());
+                }
+            }
+        }
+        for _ in 0..SLICE {
+            let answered = filter.reissuer.borrow_mut().poll_waiting(filter.now());
+            let Some((stream, response)) = answered else { break };
+            // A stream that is gone was forgotten when it went; should Envoy know better, there is nobody to answer.
+            if proxy_wasm::hostcalls::set_effective_context(stream).is_ok() {
+                send(&response);
+            }
+        }
+        filter.observe();
+        let next = filter.reissuer.borrow().next_tick(filter.now());
+        hostcalls::set_tick_period(next);
+    }
+
+    fn dispatch(&self, fetch: &Fetch) -> Result<u32, String> {
+        let headers = vec![
+            (":method", "GET"),
+            (":authority", fetch.authority.as_str()),
+            (":path", fetch.path.as_str()),
+            ("accept", fetch.accept),
+        ];
+        self.dispatch_http_call(&fetch.cluster, headers, None, Vec::new(), fetch.timeout)
+            .map_err(|status| format!("callout to cluster {} not sent: {status:?}", fetch.cluster))
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _trailers: usize) {
+        let (Some(filter), Some(id)) = (self.filter.clone(), self.callouts.remove(&token)) else { return };
+        let body;
+        let answer = if headers == 0 {
+            Answer::Failed("no response")
+        } else {
+            let status = hostcalls::header(Map::CalloutResponseHeaders, ":status")
+                .and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok())
+                .unwrap_or(0);
+            // One byte more than is taken shows that there is more.
+            let size = body_size.min(id.max_bytes().saturating_add(1));
+            body = hostcalls::buffer(Buffer::CalloutResponseBody, size).unwrap_or_default();
+            Answer::Response { status, body: &body }
+        };
+        filter.reissuer.borrow_mut().handle_fetched(id, answer, filter.now());
+        self.work();
+    }
+}
+
+impl RootContext for Root {
+    /// False refuses this configuration, and Envoy goes on with the one before. What may pass, such as an API server that
+    /// does not answer, is no reason for it.
+    fn on_configure(&mut self, size: usize) -> bool {
+        match self.configure(size) {
+            Ok(filter) => {
+                self.filter = Some(Rc::new(filter));
+                self.work();
+                true
+            }
+            Err(why) => {
+                hostcalls::log(LogLevel::Critical, &format!("jwt-reissuer: configuration refused: {why}"));
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        self.work();
+    }
+
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Http::new(id, self.filter.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+/// How soon the root context is to look again when a request has given it something to do: a request cannot send a callout
+/// that outlives it.
+pub(crate) const AT_ONCE: Duration = Duration::from_millis(1);
