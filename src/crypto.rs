@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use p256::ecdsa::signature::{RandomizedSigner as _, SignatureEncoding as _, Verifier as _};
 use p256::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
 use rsa::BoxedUint;
+use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use rsa::traits::PublicKeyParts as _;
 use sha2::{Digest as _, Sha256};
 
@@ -318,19 +319,56 @@ impl SigningKey {
     /// [`KeyError`] for a key that is weak, published, inconsistent, multi-prime or of another kind.
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyError> {
         if let Ok(key) = rsa::PrivateKey::from_pkcs8_der(der) {
-            let public = VerifyingKey::from_rsa_key(key.as_public_key())?;
-            return Self { key: PrivateKey::Rsa(Box::new(rsa::pkcs1v15::SigningKey::new(key))), public }
-                .unless_published();
+            return Self::from_rsa(key);
         }
-        if let Ok(key) = p256::ecdsa::SigningKey::from_pkcs8_der(der) {
-            let public = VerifyingKey::from_sec1(Algorithm::Es256, &key.verifying_key().to_sec1_bytes())?;
-            return Self { key: PrivateKey::P256(Box::new(key)), public }.unless_published();
+        if let Ok(key) = p256::SecretKey::from_pkcs8_der(der) {
+            return Self::from_p256(&key);
         }
-        if let Ok(key) = p384::ecdsa::SigningKey::from_pkcs8_der(der) {
-            let public = VerifyingKey::from_sec1(Algorithm::Es384, &key.verifying_key().to_sec1_bytes())?;
-            return Self { key: PrivateKey::P384(Box::new(key)), public }.unless_published();
+        if let Ok(key) = p384::SecretKey::from_pkcs8_der(der) {
+            return Self::from_p384(&key);
         }
         Err(KeyError::Malformed("not an unencrypted PKCS#8 key of RSA (two primes, 2048 bits or more), P-256 or P-384"))
+    }
+
+    /// An RSA private key from PKCS#1 DER (RFC 8017 appendix A.1.2), as cert-manager and older openssl write it.
+    ///
+    /// # Errors
+    /// As [`SigningKey::from_pkcs8_der`].
+    pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, KeyError> {
+        rsa::PrivateKey::from_pkcs1_der(der)
+            .map_err(|_| KeyError::Malformed("not an RSA key of two primes"))
+            .and_then(Self::from_rsa)
+    }
+
+    /// An elliptic-curve private key from SEC 1 DER (RFC 5915), as cert-manager and `openssl ecparam -genkey` write it.
+    ///
+    /// # Errors
+    /// As [`SigningKey::from_pkcs8_der`].
+    pub fn from_sec1_der(der: &[u8]) -> Result<Self, KeyError> {
+        if let Ok(key) = p256::SecretKey::from_sec1_der(der) {
+            return Self::from_p256(&key);
+        }
+        if let Ok(key) = p384::SecretKey::from_sec1_der(der) {
+            return Self::from_p384(&key);
+        }
+        Err(KeyError::Malformed("not a key of P-256 or P-384"))
+    }
+
+    fn from_rsa(key: rsa::PrivateKey) -> Result<Self, KeyError> {
+        let public = VerifyingKey::from_rsa_key(key.as_public_key())?;
+        Self { key: PrivateKey::Rsa(Box::new(rsa::pkcs1v15::SigningKey::new(key))), public }.unless_published()
+    }
+
+    fn from_p256(key: &p256::SecretKey) -> Result<Self, KeyError> {
+        let key = p256::ecdsa::SigningKey::from(key);
+        let public = VerifyingKey::from_sec1(Algorithm::Es256, &key.verifying_key().to_sec1_bytes())?;
+        Self { key: PrivateKey::P256(Box::new(key)), public }.unless_published()
+    }
+
+    fn from_p384(key: &p384::SecretKey) -> Result<Self, KeyError> {
+        let key = p384::ecdsa::SigningKey::from(key);
+        let public = VerifyingKey::from_sec1(Algorithm::Es384, &key.verifying_key().to_sec1_bytes())?;
+        Self { key: PrivateKey::P384(Box::new(key)), public }.unless_published()
     }
 
     fn unless_published(self) -> Result<Self, KeyError> {

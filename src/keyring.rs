@@ -174,17 +174,18 @@ impl Entry {
         }
     }
 
-    /// One PEM block (RFC 7468): a PKCS#8 private key or a public key.
+    /// One PEM block (RFC 7468): a private key, or the public half of one.
     fn from_pem(text: &[u8]) -> Result<Self, String> {
         let (label, der) = decode_pem(text)?;
         match label.as_str() {
             "PRIVATE KEY" => SigningKey::from_pkcs8_der(&der).map(Self::Private).map_err(|why| why.to_string()),
             "PUBLIC KEY" => VerifyingKey::from_spki_der(&der).map(Self::Public).map_err(|why| why.to_string()),
             "ENCRYPTED PRIVATE KEY" => Err("is an encrypted key; give it unencrypted".to_owned()),
-            "RSA PRIVATE KEY" | "EC PRIVATE KEY" => {
-                Err(format!("is a PEM of {label}; convert it: openssl pkcs8 -topk8 -nocrypt"))
+            "RSA PRIVATE KEY" => SigningKey::from_pkcs1_der(&der).map(Self::Private).map_err(|why| why.to_string()),
+            "EC PRIVATE KEY" => SigningKey::from_sec1_der(&der).map(Self::Private).map_err(|why| why.to_string()),
+            _ => {
+                Err(format!("is a PEM of {label}; PRIVATE KEY, RSA PRIVATE KEY, EC PRIVATE KEY or PUBLIC KEY is taken"))
             }
-            _ => Err(format!("is a PEM of {label}; PRIVATE KEY (PKCS#8) or PUBLIC KEY is taken")),
         }
     }
 }

@@ -57,6 +57,10 @@ impl Root {
         if text.is_empty() {
             return Err("is empty".into());
         }
+        if text.first() == Some(&b'\n') {
+            // Envoy hands a Struct over as protobuf, whose first byte is the tag of its first field.
+            return Err("is not JSON: give it as google.protobuf.StringValue, not as Struct".into());
+        }
         let config = Config::from_json(&text, &|name| std::env::var(name).ok()).map_err(|error| error.to_string())?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| format!("no random numbers from the host: {error}"))?;
@@ -136,7 +140,8 @@ impl RootContext for Root {
         match self.configure(size) {
             Ok(filter) => {
                 self.filter = Some(Rc::new(filter));
-                self.work();
+                // Not here: a worker has no internal listeners yet, and Envoy 1.40 can crash on a callout to one.
+                hostcalls::set_tick_period(AT_ONCE);
                 true
             }
             Err(why) => {
