@@ -245,6 +245,7 @@ impl<'de> Visitor<'de> for Nested {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use super::*;
     use alloc::format;

@@ -1,4 +1,77 @@
-//! Core of JWT Reissuer.
+//! The core of JWT Reissuer: takes a Kubernetes service-account token, and gives one that clouds trust.
+//!
+//! Nothing here does I/O, reads a clock or calls a host. Facts go in by `handle*`, work comes out by `poll*`, and a host
+//! (`wasm/envoy` is one) does nothing but carry them:
+//!
+//! ```text
+//! Route::of(method, authority, path)      is it ours?                          http
+//! Reissuer::handle(&request, now)         what to do with it                   reissuer
+//!   request.bearer()                      the token of the Authorization header   http
+//!   UnverifiedToken::parse                strict compact JWS                   token
+//!     .examine(issuer, now)               -> PlausibleToken: claims would do   token
+//!   KeyCache::find(kid)                   Found | Pending | Absent             jwks, source
+//!     .verify(key, crypto)                -> SubjectToken                      token, crypto
+//!   policy::allow                         -> Grant: audience and expiry        policy
+//!   Claims::of(&subject, rules, grant)    what goes in                         claims
+//!   Keyring::issue(&claims)               -> IssuedToken, checked              keyring
+//! any Err(Rejection) -> Response          in one place                         error
+//!
+//! Outcome::Pass | Respond | NeedBody | Defer -> Reissuer::wait, answered by poll_waiting
+//! poll_fetch -> the host fetches -> handle_fetched;  poll_event -> logs and counters
+//! ```
+//!
+//! One token's way, from a cold start; the host's part is played by this page:
+//!
+//! ```
+//! use std::time::Duration;
+//! use jwt_reissuer::crypto::SoftwareCrypto;
+//! use jwt_reissuer::http::{Body, Request, Route};
+//! use jwt_reissuer::{Answer, Config, Now, Outcome, Reissuer, SourceKey};
+//!
+//! let config = Config::from_json(br#"{
+//!     "issuer": "https://reissuer.example.com",
+//!     "audiences": ["sts.amazonaws.com"],
+//!     "signing_keys": { "from": { "envoy_cluster": "signing_keys" } },
+//!     "trusted_issuers": [{
+//!         "name": "prod",
+//!         "issuer": "https://kubernetes.default.svc.cluster.local",
+//!         "audiences": ["jwt-reissuer"],
+//!         "jwks": { "envoy_cluster": "kubernetes", "authority": "kubernetes.default.svc" }
+//!     }]
+//! }"#, &|_| None)?;
+//! # let seed = [7; 32]; // a host takes it from a cryptographic random source
+//! let mut reissuer = Reissuer::new(config, Box::new(SoftwareCrypto), seed)?;
+//! let now = Now { unix: 1_767_225_600, monotonic: Duration::ZERO };
+//!
+//! // A pod's token comes in before there is any key.
+//! # let vectors: serde_json::Value = serde_json::from_str(include_str!("../tests/vectors/negative/tokens.json"))?;
+//! # let token = vectors["cases"][0]["token"].as_str().unwrap();
+//! # let api_server_keys = vectors["jwks"]["main"].to_string().into_bytes();
+//! # use rsa::pkcs8::EncodePrivateKey as _;
+//! # let mut rng = <chacha20::ChaCha20Rng as chacha20::rand_core::SeedableRng>::from_seed([9; 32]);
+//! # let our_key = rsa::PrivateKey::new(&mut rng, 2048)?.to_pkcs8_pem(Default::default())?.as_bytes().to_vec();
+//! let route = Route::of(reissuer.routes(), b"POST", b"reissuer.example.com", b"/reissue");
+//! let bearer = (b"authorization".to_vec(), format!("Bearer {token}").into_bytes());
+//! let request = Request::new(route, [bearer], Body::None);
+//! let Outcome::Defer(key) = reissuer.handle(&request, now) else { panic!("there are no keys yet") };
+//! assert_eq!(key, SourceKey::Jwks(0));
+//! reissuer.wait(1, request, key, now).expect("there is room");
+//!
+//! // The host makes the fetches that are due, and reports what came.
+//! while let Some(fetch) = reissuer.poll_fetch(now) {
+//!     let body = match fetch.id.key {
+//!         SourceKey::Keyring => &our_key,
+//!         SourceKey::Jwks(_) => &api_server_keys,
+//!     };
+//!     reissuer.handle_fetched(fetch.id, Answer::Response { status: 200, body }, now);
+//! }
+//!
+//! // The request that waited is answered.
+//! let (stream, response) = reissuer.poll_waiting(now).expect("the keys are there");
+//! assert_eq!((stream, response.status), (1, 200));
+//! assert_eq!(response.body.iter().filter(|byte| **byte == b'.').count(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -140,7 +140,7 @@ impl<T> Source<T> {
         self.value = Some(Kept { value, usable_until });
         self.failures = 0;
         let spread = freshness.lifetime.checked_div(5).unwrap_or_default();
-        let lifetime = freshness.lifetime.saturating_sub(spread / 2).saturating_add(fraction(spread, random));
+        let lifetime = freshness.lifetime.saturating_sub(half_of(spread)).saturating_add(fraction(spread, random));
         self.due = now.saturating_add(lifetime.saturating_sub(freshness.refresh_ahead));
         true
     }
@@ -153,7 +153,7 @@ impl<T> Source<T> {
         let longest = if self.usable(now).is_some() { self.freshness.longest_backoff } else { COLD_BACKOFF };
         let backoff = Duration::from_secs(1_u64.checked_shl(self.failures).unwrap_or(u64::MAX)).min(longest);
         self.failures = self.failures.saturating_add(1);
-        let half = backoff / 2;
+        let half = half_of(backoff);
         self.due = now.saturating_add(half).saturating_add(fraction(half, random));
         true
     }
@@ -189,12 +189,17 @@ impl<T> Source<T> {
     }
 }
 
+fn half_of(duration: Duration) -> Duration {
+    duration.checked_div(2).unwrap_or_default()
+}
+
 /// A part of a duration, by a random number.
 fn fraction(of: Duration, random: u32) -> Duration {
     of.saturating_mul(random >> 16).checked_div(1 << 16).unwrap_or_default()
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use super::*;
 

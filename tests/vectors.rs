@@ -1,4 +1,13 @@
 //! Every vector, by the core alone: tokens and key sets that must be refused, and the ones that must not be.
+#![allow(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
 
 use std::time::Duration;
 
