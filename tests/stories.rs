@@ -194,7 +194,8 @@ fn a_token_is_refused_for_each_claim_that_will_not_do() {
     let mut scenario = Scenario::new(|_| ());
     let good = scenario.token("cluster-key", |_| ());
     assert_eq!(scenario.status(&good), 200);
-    let edits: [(&str, fn(&mut Value)); 8] = [
+    type Edit = fn(&mut Value);
+    let edits: [(&str, Edit); 8] = [
         ("expired", |claims| claims["exp"] = START.into()),
         ("wrong_audience", |claims| claims["aud"] = "sts.amazonaws.com".into()),
         ("unknown_issuer", |claims| claims["iss"] = "https://other".into()),

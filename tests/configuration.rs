@@ -1,0 +1,183 @@
+//! What is refused of configurations and keyrings, with the path that the error names; and whose requests are ours.
+#![allow(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+use chacha20::rand_core::SeedableRng as _;
+use jwt_reissuer::Config;
+use jwt_reissuer::config::Serve;
+use jwt_reissuer::crypto::Rng;
+use jwt_reissuer::error::Rejection;
+use jwt_reissuer::http::{Endpoint, Route};
+use jwt_reissuer::keyring::Keyring;
+use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
+use serde_json::{Value, json};
+
+const BOTH: Serve = Serve { documents: true, tokens: true };
+const DOCUMENTS: Serve = Serve { documents: true, tokens: false };
+
+fn sample() -> Value {
+    serde_json::from_str(include_str!("../envoy/config.json")).unwrap()
+}
+
+fn parse(config: &Value) -> Result<Config, String> {
+    Config::from_json(config.to_string().as_bytes(), &|_| None).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_sample_configuration_is_taken() {
+    let config = parse(&sample()).unwrap();
+    assert_eq!(config.issuer.as_str(), "https://reissuer.example.com");
+    assert_eq!(config.ttl.as_secs(), 6 * 3600);
+}
+
+#[test]
+fn an_error_names_the_member_by_its_path() {
+    let cases: [(&str, Value, &str); 20] = [
+        ("/ttl", json!("13h"), "ttl: must be from 60s to 43200s"),
+        ("/ttl", json!("6 h"), "ttl: must be a duration such as 30s, 5m, 6h or 7d"),
+        ("/ttl", json!("0s"), "ttl: must be from"),
+        ("/audiences", json!([]), "audiences: must not be empty"),
+        ("/audiences", json!(["a", "a"]), "audiences: names an audience twice"),
+        ("/audiences", json!(["a", 1]), "audiences[1]: must be a string"),
+        ("/extra_hosts", json!(["a:80"]), "extra_hosts[0]: must have a host name"),
+        ("/policies", json!([]), "policies: is not a setting of this version"),
+        ("/serve", json!(["keys"]), "serve: takes \"documents\" and \"tokens\""),
+        ("/signing_keys/from", json!({}), "signing_keys.from: takes exactly one of"),
+        ("/signing_keys/from", json!({ "env": "KEYS" }), "signing_keys.from.env: no such variable"),
+        ("/signing_keys/publish_ahead", json!("1s"), "signing_keys.publish_ahead: must not be shorter"),
+        ("/trusted_issuers/0/audiences", json!([]), "trusted_issuers[0].audiences: must not be empty"),
+        ("/trusted_issuers/0/algorithms", json!(["HS256"]), "trusted_issuers[0].algorithms[0]: must be one of"),
+        ("/trusted_issuers/0/issuer", json!("https://reissuer.example.com"), "trusted_issuers[0].issuer: is our own"),
+        ("/trusted_issuers/0/jwks/path", json!("openid"), "trusted_issuers[0].jwks.path: must begin with /"),
+        ("/trusted_issuers/0/jwks/uri", json!("x"), "trusted_issuers[0].jwks.uri: is not a setting"),
+        ("/trusted_issuers/0/jwks", json!({ "inline": { "keys": [] } }), "trusted_issuers[0].jwks.inline: no keys"),
+        ("/claims/copy", json!(["sub"]), "claims.copy[0]: is always written by us"),
+        ("/claims/copy", json!(["https://aws.amazon.com/tags"]), "claims.copy[0]: may not be set by another"),
+    ];
+    for (pointer, value, expected) in cases {
+        let mut config = sample();
+        let (parent, member) = pointer.rsplit_once('/').unwrap();
+        config.pointer_mut(parent).unwrap()[member] = value;
+        let error = parse(&config).err().unwrap_or_else(|| panic!("{pointer} is taken"));
+        assert!(error.starts_with(expected), "{error:?} does not begin with {expected:?}");
+    }
+    let twice = sample().to_string().replacen("\"ttl\":", "\"ttl\":\"1h\",\"ttl\":", 1);
+    assert!(Config::from_json(twice.as_bytes(), &|_| None).err().unwrap().problem.contains("twice"));
+    for required in ["issuer", "audiences", "signing_keys", "trusted_issuers"] {
+        let mut config = sample();
+        config.as_object_mut().unwrap().remove(required);
+        assert_eq!(parse(&config).err(), Some(format!("{required}: is missing")));
+    }
+}
+
+#[test]
+fn a_key_is_refused_with_its_reason_and_its_place() {
+    let key = |bits, seed| rsa::PrivateKey::new(&mut Rng::from_seed([seed; 32]), bits).unwrap();
+    let pem = |key: &rsa::PrivateKey| key.to_pkcs8_pem(Default::default()).unwrap().to_string();
+    let public = |key: &rsa::PrivateKey| key.as_public_key().to_public_key_pem(Default::default()).unwrap();
+    let (good, other, weak) = (key(2048, 1), key(2048, 2), key(1024, 3));
+
+    let one = Keyring::parse(pem(&good).as_bytes(), BOTH).map_err(|error| error.to_string()).unwrap();
+    assert_eq!(one.published().len(), 1);
+    assert_eq!(one.published()[0].0, one.published()[0].1.thumbprint());
+    let two = json!({ "keys": [{ "public_key": public(&other), "kid": "key-1" }, { "private_key": pem(&good) }] });
+    let two = Keyring::parse(two.to_string().as_bytes(), BOTH).map_err(|error| error.to_string()).unwrap();
+    assert_eq!(two.published()[1].0, "key-1", "the key that signs comes first");
+
+    let keyring = |keys: Value| json!({ "keys": keys }).to_string();
+    let cases = [
+        (String::new(), BOTH, "empty"),
+        ("garbage!".into(), BOTH, "neither a JSON keyring"),
+        (pem(&weak), BOTH, "an RSA key of 1024 bits"),
+        (format!("{}{}", pem(&good), pem(&other)), BOTH, "holds more than one key"),
+        (pem(&good).replace("PRIVATE", "ENCRYPTED PRIVATE"), BOTH, "is an encrypted key"),
+        (pem(&good).replace("PRIVATE KEY", "CERTIFICATE"), BOTH, "is a PEM of CERTIFICATE"),
+        (public(&good), BOTH, "has no private key"),
+        (pem(&good), DOCUMENTS, "keys[0].private_key: has no use where documents alone"),
+        (keyring(json!([])), BOTH, "keys: must not be empty"),
+        (keyring(json!([{ "private_key": pem(&weak) }])), BOTH, "keys[0].private_key: an RSA key of 1024 bits"),
+        (keyring(json!([{ "private_key": public(&good) }])), BOTH, "keys[0].private_key: is a public key"),
+        (
+            keyring(json!([{ "private_key": pem(&good), "algorithm": "ES256" }])),
+            BOTH,
+            "keys[0].algorithm: must be RS256",
+        ),
+        (
+            keyring(json!([{ "private_key": pem(&good), "sign_at": "2026-01-01T00:00:00Z" }])),
+            BOTH,
+            "keys[0].sign_at: timetables",
+        ),
+        (
+            keyring(json!([{ "private_key": pem(&good) }, { "private_key": pem(&other) }])),
+            BOTH,
+            "keys[1].private_key: is a second",
+        ),
+        (
+            keyring(json!([{ "private_key": pem(&good) }, { "public_key": public(&good) }])),
+            BOTH,
+            "keys[1]: is a key that is there",
+        ),
+        (keyring(json!([{ "private_key": pem(&good), "d": "x" }])), BOTH, "keys[0].d: is not a setting"),
+    ];
+    for (document, serve, expected) in cases {
+        let error = Keyring::parse(document.as_bytes(), serve).map(|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error:?} does not begin with {expected:?}");
+    }
+}
+
+#[test]
+fn only_exact_paths_on_our_hosts_are_ours_and_everything_else_there_is_not_found() {
+    let mut config = sample();
+    config["issuer"] = json!("https://reissuer.example.com/tenant");
+    let routes = parse(&config).unwrap().routes;
+    let route = |host: &str, path: &str| Route::of(&routes, b"POST", host.as_bytes(), path.as_bytes());
+    for host in [
+        "reissuer.example.com",
+        "REISSUER.example.com:8443",
+        "reissuer.example.com.",
+        "reissuer.infra.svc.cluster.local",
+    ] {
+        let ours = matches!(route(host, "/reissue?x=1"), Route::Ours { endpoint: Endpoint::Reissue, .. });
+        assert!(ours, "{host}");
+        for path in [
+            "//reissue",
+            "/reissue/",
+            "/Reissue",
+            "/%72eissue",
+            "/reissue;x",
+            "/reissue%3Fx",
+            "/./reissue",
+            "/",
+            "",
+            "/tenant/reissue",
+            "/openid/v1/jwks",
+            "/tenant/openid/v1/jwks/x",
+            "/tenant/.well-known",
+            "*",
+        ] {
+            assert_eq!(route(host, path), Route::Refused(Rejection::NotFound), "{host}{path}");
+        }
+    }
+    for host in ["example.com", "evil.reissuer.example.com", "reissuer.example.com.evil", "", "x@reissuer.example.com"]
+    {
+        assert_eq!(route(host, "/reissue"), Route::NotOurs, "{host}");
+    }
+    let wrong_method = |path| Route::of(&routes, b"PUT", b"reissuer.example.com", path);
+    assert_eq!(wrong_method(b"/reissue"), Route::Refused(Rejection::MethodNotAllowed { allow: "POST" }));
+    let allow = "GET, HEAD, OPTIONS";
+    assert_eq!(wrong_method(b"/tenant/openid/v1/jwks"), Route::Refused(Rejection::MethodNotAllowed { allow }));
+
+    config["shared_host"] = json!(true);
+    config["serve"] = json!(["documents"]);
+    let routes = parse(&config).unwrap().routes;
+    let route = |path: &str| Route::of(&routes, b"POST", b"reissuer.example.com", path.as_bytes());
+    assert_eq!(route("/app"), Route::NotOurs, "on a shared host other paths pass");
+    assert_eq!(route("/reissue"), Route::Refused(Rejection::NotFound), "but never one that carries tokens");
+}
