@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm no-std run stop test test-all test-core e2e lint fmt clean setup-wasm setup-peers judge
+.PHONY: help setup build wasm no-std run stop test test-all test-core e2e lint fmt clean setup-wasm setup-envoy setup-peers judge
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +24,8 @@ wasm: setup-wasm ## compile the module: build/jwt_reissuer.wasm
 no-std: setup-wasm ## compile the core for a target without std
 	@python3 tools/wasm.py no-std
 
-run: setup-peers wasm judge ## a real cluster's token reissued by a real Envoy, left running to play with
-	@$(VENV_PYTHON) tests/e2e/demo.py run
+run: $(if $(filter 1,$(KUBE)),setup-peers,setup-envoy) wasm judge ## a token reissued by a real Envoy, left up to play with; KUBE=1: a real API server's; CONFIG=file: your configuration
+	@$(VENV_PYTHON) tests/e2e/demo.py run $(if $(filter 1,$(KUBE)),--kube) $(if $(CONFIG),--config '$(CONFIG)')
 
 stop: ## stop what 'make run' left running
 	@python3 tests/e2e/processes_of_run.py stop
@@ -60,8 +60,11 @@ clean: stop ## remove what was built here; what 'make setup' installed stays
 setup-wasm:
 	@$(SETUP) wasm-toolchain
 
+setup-envoy:
+	@$(SETUP) python envoy
+
 setup-peers:
-	@$(SETUP) python envoy kubernetes
+	@$(SETUP) python envoy kubernetes istio-schemas judges
 
 judge:
 	@cargo build --quiet --package judge

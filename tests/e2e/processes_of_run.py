@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-RUN = Path(__file__).resolve().parents[2] / "run"
+RUN = Path(os.environ.get("RUN_DIRECTORY") or Path(__file__).resolve().parents[2] / "run")
 RECORD = RUN / "processes.json"
 STOP_SECONDS = 15.0
 

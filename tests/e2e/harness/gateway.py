@@ -12,6 +12,7 @@ import yaml
 from . import client, installed
 from .kubernetes import ApiServer
 from .processes import Process, Supervisor, free_port
+from .stand_in import StandInCluster
 
 ISSUER_HOST = "reissuer.example.com"
 INTERNAL_HOST = "reissuer.infra.svc.cluster.local"
@@ -24,7 +25,7 @@ class Gateway:
     """Envoy with the shipped bootstrap. `bootstrap`, `config` and the files may be edited until `start`."""
 
     def __init__(
-        self, supervisor: Supervisor, *, api: ApiServer, signing_keys: str, app_port: int | None = None,
+        self, supervisor: Supervisor, *, api: ApiServer | StandInCluster, signing_keys: str, app_port: int | None = None,
         port: int | None = None, sample: Path = installed.SAMPLES / "envoy.yaml",
     ):
         self.supervisor = supervisor
