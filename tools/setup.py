@@ -1,4 +1,4 @@
-"""Installs what the make verbs need: python3 tools/setup.py [python] [envoy] [kubernetes] [wasm-toolchain]
+"""Installs what the make verbs need: python3 tools/setup.py [COMPONENT ...]
 
 Without a name it installs all of them. What is there already is left alone, so a second run takes no time.
 """
@@ -10,6 +10,7 @@ import time
 from typing import Callable, Dict, List
 
 import cache
+import judges
 import peers
 import rust
 
@@ -18,6 +19,8 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "envoy": peers.install_envoy,
     "wasm-toolchain": rust.install,
     "kubernetes": peers.install_kubernetes,
+    "istio-schemas": peers.install_istio_schemas,
+    "judges": judges.install_node,
 }
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(REPOSITORY / "tools"))
 
-import peers  # noqa: E402  (the set-up program knows the paths; it lives in tools/)
+import judges  # noqa: E402  (the set-up program knows the paths; it lives in tools/)
+import peers  # noqa: E402
 
 MODULE = REPOSITORY / "build" / "jwt_reissuer.wasm"
 SAMPLES = REPOSITORY / "envoy"
@@ -32,6 +33,23 @@ def judge() -> Path:
     """The independent verifier written in Rust."""
     target = Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
     return _existing(target / "debug" / "judge", "cargo build -p judge")
+
+
+def node() -> Path:
+    return _existing(judges.node_executable(), "make setup")
+
+
+def node_judge(script: str) -> Path:
+    """An independent verifier written in JavaScript."""
+    return _existing(judges.node_directory() / script, "make setup")
+
+
+def istio_schemas() -> Path:
+    return _existing(peers.istio_schemas(), "make setup")
+
+
+def kubectl() -> Path:
+    return _existing(peers.python_directory() / "bin" / "kubectl", "make setup")
 
 
 def _existing(path: Path, verb: str) -> Path:

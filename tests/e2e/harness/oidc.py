@@ -42,10 +42,17 @@ def verified_by_pyjwt(token: str, issuer: str, audience: str) -> dict[str, Any]:
 
 def verified_by_jwt_simple(token: str, issuer: str, audience: str) -> dict[str, Any]:
     """The claims, if the Rust crate jwt-simple accepts the token; it fetches discovery and JWKS by itself."""
-    answer = subprocess.run(
-        [str(installed.judge()), issuer, audience], input=token, capture_output=True, text=True, timeout=30
-    )
-    assert answer.returncode == 0, f"jwt-simple refuses the token: {answer.stderr or answer.stdout}"
+    return _judged("jwt-simple", [str(installed.judge())], token, issuer, audience)
+
+
+def verified_by_jose(token: str, issuer: str, audience: str) -> dict[str, Any]:
+    """The claims, if the npm package jose accepts the token; it fetches discovery and JWKS by itself."""
+    return _judged("jose", [str(installed.node()), str(installed.node_judge("jose.mjs"))], token, issuer, audience)
+
+
+def _judged(name: str, program: list[str], token: str, issuer: str, audience: str) -> dict[str, Any]:
+    answer = subprocess.run([*program, issuer, audience], input=token, capture_output=True, text=True, timeout=30)
+    assert answer.returncode == 0, f"{name} refuses the token: {answer.stderr or answer.stdout}"
     claims: dict[str, Any] = json.loads(answer.stdout)
     return claims
 
