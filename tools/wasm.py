@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import List
 
 import cache
 import rust
+import wasm_names
 from cache import REPOSITORY, SetupError
 
 PACKAGE = "jwt-reissuer-envoy"
@@ -36,7 +36,7 @@ def build() -> None:
         raise SetupError(f"{PACKAGE} does not compile for {toolchain.target} ({toolchain.name})")
     MODULE.parent.mkdir(exist_ok=True)
     unfinished = MODULE.with_suffix(".new")
-    shutil.copyfile(_module(answer.stdout.splitlines()), unfinished)
+    unfinished.write_bytes(wasm_names.readable(_module(answer.stdout.splitlines()).read_bytes()))
     # Renamed, not overwritten: an Envoy that is reading the module keeps the old one.
     unfinished.rename(MODULE)
     content = MODULE.read_bytes()

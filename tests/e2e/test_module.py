@@ -1,0 +1,59 @@
+"""The module itself: small, and with names that help who reads a trap in a gateway's log."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness import installed
+import wasm_names
+
+LIMIT = 1024 * 1024
+
+
+def function_names(module: bytes) -> list[str]:
+    (section,) = [
+        content[5:] for kind, content in wasm_names.sections(module, wasm_names.HEADER) if kind == 0 and content[:5] == b"\x04name"
+    ]
+    (content,) = [content for part, content in wasm_names.sections(section, 0) if part == wasm_names.FUNCTION_NAMES]
+    count, at = wasm_names.number(content, 0)
+    names = []
+    for _ in range(count):
+        _, at = wasm_names.number(content, at)
+        name, at = wasm_names.text(content, at)
+        names.append(name)
+    return names
+
+
+def test_the_module_is_under_a_mebibyte() -> None:
+    assert installed.module().stat().st_size < LIMIT
+
+
+def test_its_functions_have_names_that_people_read() -> None:
+    names = function_names(installed.module().read_bytes())
+    assert "jwt_reissuer::config::Config::from_json" in names
+    assert not [name for name in names if name.startswith("_ZN")]
+
+
+def test_it_holds_no_path_of_the_machine_that_built_it() -> None:
+    module = installed.module().read_bytes()
+    for path in (installed.REPOSITORY, Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo")):
+        assert os.fsencode(path) + b"/" not in module, path
+
+
+def test_only_names_are_written_anew() -> None:
+    module = installed.module().read_bytes()
+    assert wasm_names.readable(module) == module, "a second time changes nothing"
+    code = [content for kind, content in wasm_names.sections(module, wasm_names.HEADER) if kind == 10]
+    assert len(code) == 1
+
+
+def test_symbols_are_read_as_the_compiler_wrote_them() -> None:
+    for symbol, name in [
+        ("_ZN4core3fmt9Formatter3pad17h0123456789abcdefE", "core::fmt::Formatter::pad"),
+        ("_ZN42_$LT$$RF$T$u20$as$u20$core..fmt..Debug$GT$3fmt17h0123456789abcdefE", "<&T as core::fmt::Debug>::fmt"),
+        ("_ZN3one3twoE", "one::two"),
+        ("_ZN3one9tooE", "_ZN3one9tooE"),
+        ("proxy_on_tick", "proxy_on_tick"),
+    ]:
+        assert wasm_names.demangled(symbol) == name
