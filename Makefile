@@ -3,10 +3,11 @@
 SETUP := python3 tools/setup.py
 VENV_PYTHON = "$$($(SETUP) where python)"
 PYTEST_ARGS ?=
+CHECKS ?= bans licenses sources
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm no-std run stop test test-all test-core e2e lint fmt clean setup-wasm setup-envoy setup-peers judge
+.PHONY: help setup build wasm no-std run stop test test-all test-core e2e lint deny fmt clean setup-wasm setup-envoy setup-peers judge
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +34,7 @@ stop: ## stop what 'make run' left running
 test: test-core no-std e2e ## core, host and end-to-end tests
 	@echo "test: the core and host tests, the core without std, and end to end: all passed"
 
-test-all: lint test ## all there is: 'test' and 'lint'
+test-all: lint deny test ## all there is: 'test', 'lint' and 'deny'
 	@echo "test-all: all passed"
 
 test-core: ## tests that need no server
@@ -48,6 +49,11 @@ lint: ## formatting and warnings
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	@echo "lint: formatted, and no warnings"
+
+deny: ## licences and sources of what is depended on; CHECKS=advisories fetches the database of vulnerabilities
+	@$(SETUP) cargo-deny
+	@"$$($(SETUP) where cargo-deny)" --log-level warn check $(CHECKS)
+	@echo "deny: the dependency tree is as deny.toml has it"
 
 fmt: ## format the Rust code
 	cargo fmt --all

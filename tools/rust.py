@@ -21,6 +21,8 @@ BARE_WASM = "wasm32-unknown-unknown"
 NO_STD = "x86_64-unknown-none"
 TARGETS = (WASI, BARE_WASM, NO_STD)
 
+CARGO_DENY = "0.20.2"
+
 CHOICE = "JWT_REISSUER_WASM_TOOLCHAIN"
 RUSTUP_SECONDS = 120.0
 DEBIAN_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "lld-22", "wasi-libc")
@@ -80,6 +82,24 @@ def install(targets: Sequence[str] = TARGETS) -> None:
     for target in targets:
         chosen = toolchain(target)
         cache.say(f"wasm-toolchain: {target} ready, {_release(chosen.rustc)}{', std from source' if chosen.build_std else ''}")
+
+
+def cargo_deny() -> Path:
+    return cache.root() / f"cargo-deny-{cache.recipe_hash(['cargo-deny', CARGO_DENY])}" / "bin" / "cargo-deny"
+
+
+def install_cargo_deny() -> Path:
+    def build(into: Path) -> None:
+        command = ["cargo", "install", "--locked", "--root", str(into), f"cargo-deny@{CARGO_DENY}"]
+        # A target directory of its own: the project's may be on its way to be cleaned.
+        environment = {**os.environ, "CARGO_TARGET_DIR": str(into / "target")}
+        cache.run(
+            command, what=f"cargo-deny {CARGO_DENY} (about 4 minutes on 2 cores)", log=into / "setup.log", cwd=REPOSITORY,
+            env=environment, progress=lambda lines: f"{sum('Compiling' in line for line in lines)} crates",
+        )
+        shutil.rmtree(into / "target")
+
+    return cache.install("cargo-deny", cargo_deny().parent.parent.name.rpartition("-")[2], build)
 
 
 def _choice() -> Optional[str]:

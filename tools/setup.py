@@ -18,6 +18,7 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "python": peers.install_python,
     "envoy": peers.install_envoy,
     "wasm-toolchain": rust.install,
+    "cargo-deny": rust.install_cargo_deny,
     "kubernetes": peers.install_kubernetes,
     "istio-schemas": peers.install_istio_schemas,
     "judges": judges.install_node,
@@ -41,8 +42,8 @@ def program(arguments: List[str]) -> int:
 
 
 def where(names: List[str]) -> int:
-    """Prints the path of an executable, for the Makefile: python or envoy."""
-    paths = {"python": peers.python_executable, "envoy": peers.envoy_executable}
+    """Prints the path of an executable, for the Makefile."""
+    paths = {"python": peers.python_executable, "envoy": peers.envoy_executable, "cargo-deny": rust.cargo_deny}
     for name in names:
         print(paths[name]())
     return 0
