@@ -7,7 +7,7 @@ CHECKS ?= bans licenses sources
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm no-std run stop test test-all test-core e2e lint deny fmt clean setup-wasm setup-envoy setup-peers judge
+.PHONY: help setup build wasm no-std run stop test test-all test-core test-wasm e2e lint deny fmt clean setup-wasm setup-envoy setup-peers judge
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +31,8 @@ run: $(if $(filter 1,$(KUBE)),setup-peers,setup-envoy) wasm judge ## a token rei
 stop: ## stop what 'make run' left running
 	@python3 tests/e2e/processes_of_run.py stop
 
-test: test-core no-std e2e ## core, host and end-to-end tests
-	@echo "test: the core and host tests, the core without std, and end to end: all passed"
+test: test-core test-wasm no-std e2e ## core, host and end-to-end tests
+	@echo "test: the core and host tests, the core in wasm and without std, and end to end: all passed"
 
 test-all: lint deny test ## all there is: 'test', 'lint' and 'deny'
 	@echo "test-all: all passed"
@@ -40,6 +40,10 @@ test-all: lint deny test ## all there is: 'test', 'lint' and 'deny'
 test-core: ## tests that need no server
 	cargo test --workspace
 	@echo "test-core: passed"
+
+test-wasm: setup-wasm setup-envoy ## the core's tests compiled to wasm, as the module is
+	@python3 tools/wasm.py test
+	@echo "test-wasm: passed"
 
 e2e: setup-peers wasm judge ## a real Envoy against a real kube-apiserver; PYTEST_ARGS="-k name" for some of it
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest $(PYTEST_ARGS)

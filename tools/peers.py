@@ -67,6 +67,13 @@ def envoy_executable() -> Path:
     return found[0]
 
 
+def wasmtime_executable() -> Path:
+    found = sorted(python_directory().glob("lib/python3*/site-packages/wasmtime_cli/wasmtime"))
+    if not found:
+        raise SetupError("wasmtime is not installed: run `make setup`")
+    return found[0]
+
+
 def install_envoy() -> Path:
     install_python()
     envoy = envoy_executable()

@@ -1,6 +1,7 @@
-"""Compiles the module and checks the core: python3 tools/wasm.py build | no-std
+"""Compiles the module and checks the core: python3 tools/wasm.py build | test | no-std
 
 build    wasm/envoy -> build/jwt_reissuer.wasm, with its size and SHA-256; 1 MiB or more is an error
+test     all tests of the core, compiled as the module is and run in wasmtime
 no-std   the core for a target that has no std
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import List
 
 import cache
+import peers
 import rust
 import wasm_names
 from cache import REPOSITORY, SetupError
@@ -48,6 +50,17 @@ def build() -> None:
         raise SetupError(f"the module has {len(content):,} bytes; it must stay under {LIMIT:,}")
 
 
+def test() -> None:
+    """The shipped target, its 32-bit numbers and its flags: what holds natively is not yet known to hold there."""
+    toolchain = rust.toolchain(rust.WASI)
+    runner = f"{peers.wasmtime_executable()} run --dir=."
+    environment = {**toolchain.environment, "CARGO_TARGET_WASM32_WASIP1_RUNNER": runner}
+    command = toolchain.command("test", "--package", "jwt-reissuer", "--lib", "--tests", *_locked())
+    if subprocess.run(command, cwd=REPOSITORY, env=environment).returncode != 0:
+        raise SetupError(f"a test of the core fails on {toolchain.target}")
+    print(f"the tests of the core pass on {toolchain.target} (toolchain {toolchain.name})")
+
+
 def no_std() -> None:
     toolchain = rust.toolchain(rust.NO_STD)
     started = time.monotonic()
@@ -73,7 +86,7 @@ def _module(messages: List[str]) -> Path:
 
 
 def program(arguments: List[str]) -> int:
-    steps = {"build": build, "no-std": no_std}
+    steps = {"build": build, "test": test, "no-std": no_std}
     if not arguments or any(name not in steps for name in arguments):
         print(__doc__)
         return 2
