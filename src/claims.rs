@@ -3,7 +3,6 @@
 use alloc::string::String;
 
 use crate::json::{Json, Object};
-use crate::policy::Grant;
 use crate::token::SubjectToken;
 
 /// The registered claims (RFC 7519 section 4.1). They are always written by us, last.
@@ -16,6 +15,15 @@ pub enum ClaimRule {
     Copy(String),
     /// Writes a claim with a value of the configuration.
     Set(String, Json),
+}
+
+/// What a subject was granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The one audience of the issued token
+    pub audience: String,
+    /// When it expires, Unix seconds: never after the subject token
+    pub exp: u64,
 }
 
 /// The claims of a token that is about to be signed. Only [`Claims::of`] makes them, and only from a verified token.

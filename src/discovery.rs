@@ -13,10 +13,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use crate::claims::{ClaimRule, REGISTERED};
-use crate::config::{Config, Issuer};
-use crate::http::{Field, Method, Request, Response};
+use crate::config::Config;
+use crate::http::{Field, Method, Request};
+use crate::issuer::Issuer;
 use crate::json::{Json, Object};
 use crate::keyring::Keyring;
+use crate::response::Response;
 
 /// The two documents, ready to be served.
 #[derive(Clone, Debug)]

@@ -8,8 +8,8 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-use crate::http::Response;
 use crate::json::{Json, Object};
+use crate::response::Response;
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

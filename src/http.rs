@@ -1,16 +1,17 @@
-//! Requests, responses and the route table.
+//! Requests and the route table.
 //!
 //! The route is decided first, from method, authority and path alone: everybody else's requests pass through this filter
 //! too and must pay almost nothing for it.
 
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::config::{Issuer, Serve};
 use crate::error::Rejection;
+use crate::issuer::Issuer;
+
+pub use crate::response::Response;
 
 /// Most bytes of a body that is read, or that a request may announce.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -44,6 +45,15 @@ pub enum Route {
         /// What follows `?`, as it came
         query: Option<String>,
     },
+}
+
+/// What a filter answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serve {
+    /// The discovery document and the key set
+    pub documents: bool,
+    /// The token endpoints
+    pub tokens: bool,
 }
 
 /// The methods that are answered.
@@ -105,17 +115,6 @@ pub enum Field<'a> {
     Several,
 }
 
-/// An answer. The host sends it as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Response {
-    /// HTTP status
-    pub status: u16,
-    /// Names in lower case; values are ours, never a request's
-    pub headers: Vec<(&'static str, String)>,
-    /// Empty for 204 and 304
-    pub body: Arc<[u8]>,
-}
-
 impl Route {
     /// What a request is to us, by method, authority and path alone. Paths are compared exactly, before `?`; hosts in
     /// lower case and without port.
@@ -162,6 +161,24 @@ impl Endpoint {
             (b"OPTIONS", false) => Some(Method::Options),
             _ => None,
         }
+    }
+}
+
+impl Serve {
+    /// From the names of the configuration; the error says what is wrong with them.
+    pub(crate) fn from_names(names: &[&str]) -> Result<Self, &'static str> {
+        let mut serve = Self { documents: false, tokens: false };
+        for name in names {
+            let part = match *name {
+                "documents" => &mut serve.documents,
+                "tokens" => &mut serve.tokens,
+                _ => return Err("takes \"documents\" and \"tokens\""),
+            };
+            if core::mem::replace(part, true) {
+                return Err("names one twice");
+            }
+        }
+        if names.is_empty() { Err("must not be empty") } else { Ok(serve) }
     }
 }
 
@@ -304,34 +321,6 @@ impl Request {
             let is_json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case(b"application/json"));
             is_json && !parts.any(|part| matches!(part, b"q=0" | b"q=0.0" | b"q=0.00" | b"q=0.000"))
         })
-    }
-}
-
-impl Response {
-    /// An answer without headers and body.
-    #[must_use]
-    pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Arc::from([]) }
-    }
-
-    /// With one more header.
-    #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
-
-    /// With this body.
-    #[must_use]
-    pub fn body(mut self, body: impl Into<Arc<[u8]>>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    /// The value of a header.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(header, _)| *header == name).map(|(_, value)| value.as_str())
     }
 }
 

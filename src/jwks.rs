@@ -5,6 +5,7 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,9 +21,9 @@ pub const MAX_KEYS: usize = 64;
 /// Most bytes of a `kid`.
 const MAX_KID: usize = 1024;
 /// The longest back-off while a set is in use.
-const LONGEST_BACKOFF: core::time::Duration = core::time::Duration::from_secs(60);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// How much sooner than its lifetime ends a set is fetched again.
-const REFRESH_AHEAD: core::time::Duration = core::time::Duration::from_secs(30);
+const REFRESH_AHEAD: Duration = Duration::from_secs(30);
 
 /// The usable keys of one document; each has a `kid` of its own.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,23 @@ pub struct RefusedKey {
 #[derive(Clone, Debug)]
 pub struct KeyCache {
     source: Source<KeySet>,
+}
+
+/// How a key set is fetched and how long it is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwksFetch {
+    /// The Envoy cluster
+    pub cluster: String,
+    /// The `Host` of the request
+    pub authority: String,
+    /// Its path
+    pub path: String,
+    /// After which it has failed
+    pub timeout: Duration,
+    /// After which the set is fetched again
+    pub lifetime: Duration,
+    /// After which a set that could not be fetched again is not used any more
+    pub stale_limit: Duration,
 }
 
 /// What a look-up gives.
@@ -133,7 +151,7 @@ impl KeySet {
 impl KeyCache {
     /// A cache that is fetched.
     #[must_use]
-    pub const fn fetched(fetch: &crate::config::JwksFetch) -> Self {
+    pub const fn fetched(fetch: &JwksFetch) -> Self {
         Self {
             source: Source::new(Freshness {
                 lifetime: fetch.lifetime,

@@ -14,10 +14,10 @@ use pkcs8::der::pem;
 use zeroize::Zeroizing;
 
 use crate::claims::Claims;
-use crate::config::{ConfigError, Serve};
 use crate::crypto::{Algorithm, BadSignature, Crypto, Rng, SigningFailed, SigningKey, VerifyingKey};
+use crate::http::Serve;
 use crate::json::{Json, Object};
-use crate::settings::Section;
+use crate::settings::{ConfigError, Section};
 
 /// Most bytes of a keyring document.
 pub const MAX_DOCUMENT: usize = 64 * 1024;

@@ -17,7 +17,7 @@
 //! any Err(Rejection) -> Response          in one place                         error
 //!
 //! Outcome::Pass | Respond | NeedBody | Defer -> Reissuer::wait, answered by poll_waiting
-//! poll_fetch -> the host fetches -> handle_fetched;  poll_event -> logs and counters
+//! poll_fetch -> the host fetches -> handle_fetched    sources;  poll_event -> logs and counters    event
 //! ```
 //!
 //! One token's way, from a cold start; the host's part is played by this page:
@@ -84,18 +84,24 @@ pub mod discovery;
 pub mod error;
 pub mod event;
 pub mod http;
+pub mod issuer;
 pub mod json;
 pub mod jwks;
 pub mod keyring;
 pub mod policy;
 mod published_keys;
 mod reissuer;
+pub mod response;
 mod roca;
 mod settings;
 pub mod source;
+mod sources;
 pub mod token;
+pub mod trusted_issuer;
 mod waiting;
 
 pub use config::{Config, ConfigError};
-pub use reissuer::{Answer, Fetch, FetchId, Now, Outcome, Reissuer, SourceKey};
+pub use reissuer::{Now, Outcome, Reissuer};
+pub use source::SourceKey;
+pub use sources::{Answer, Fetch, FetchId};
 pub use waiting::{MAX_WAITING, StreamId};

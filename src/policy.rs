@@ -1,19 +1,9 @@
 //! Who may have what, for how long.
 
-use alloc::string::String;
-
+use crate::claims::Grant;
 use crate::config::Config;
 use crate::error::Rejection;
 use crate::token::SubjectToken;
-
-/// What a subject was granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// The one audience of the issued token
-    pub audience: String,
-    /// When it expires, Unix seconds: never after the subject token
-    pub exp: u64,
-}
 
 /// Grants the audience asked for, or the first of the configured ones where none was, until the subject token expires
 /// or for `ttl`, whichever is sooner.

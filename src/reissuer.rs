@@ -5,24 +5,23 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use chacha20::rand_core::{Rng as _, SeedableRng as _};
-use sha2::{Digest as _, Sha256};
 
 use crate::claims::Claims;
-use crate::config::{Config, ConfigError, JwksFrom, KeysFrom};
+use crate::config::{Config, ConfigError};
 use crate::crypto::{Crypto, Rng};
-use crate::discovery::Documents;
+use crate::discovery::{Document, Documents};
 use crate::error::Rejection;
 use crate::event::{Event, Fingerprint};
 use crate::http::{self, Body, Endpoint, Method, Request, Response, Route, Routes};
 use crate::json::{Json, Object};
-use crate::jwks::{self, Find, KeyCache, KeySet};
-use crate::keyring::{self, IssueError, IssuedToken, Keyring};
+use crate::jwks::Find;
+use crate::keyring::{IssueError, IssuedToken, Keyring};
 use crate::policy;
-use crate::source::{Freshness, Monotonic, Source, State};
+use crate::source::{Monotonic, SourceKey, State};
+use crate::sources::{Answer, Fetch, FetchId, Loaded, Sources};
 use crate::token::UnverifiedToken;
 use crate::waiting::{StreamId, Waiting, WaitingRoom};
 
@@ -32,16 +31,6 @@ const MAX_EVENTS: usize = 256;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// The longest time between two ticks of a host.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
-
-/// Our keyring is behind a hop that does not leave the process, so it is asked for often: that is what makes a rotation
-/// seen within seconds.
-const KEYRING: Freshness = Freshness {
-    lifetime: Duration::from_secs(5),
-    refresh_ahead: Duration::ZERO,
-    stale_limit: None,
-    timeout: Duration::from_secs(2),
-    longest_backoff: Duration::from_secs(5),
-};
 
 /// The two clocks. Claims are judged by the wall clock; timers go by the monotonic one, so that a step of the wall clock
 /// neither stalls a refresh nor frees a waiting request.
@@ -58,21 +47,11 @@ pub struct Reissuer {
     config: Config,
     crypto: Box<dyn Crypto>,
     rng: Rng,
-    keyring: Source<Arc<Loaded>>,
-    /// In the order of `config.trusted_issuers`
-    key_caches: Vec<KeyCache>,
+    sources: Sources,
     waiting: WaitingRoom,
     events: VecDeque<Event>,
-    keyring_problem: Option<String>,
     /// A signature did not verify: the signer is not trusted again before a restart.
     signing_latched: bool,
-}
-
-/// A keyring and what follows from it.
-struct Loaded {
-    digest: [u8; 32],
-    keyring: Keyring,
-    documents: Documents,
 }
 
 /// What the host is to do with a request.
@@ -89,65 +68,6 @@ pub enum Outcome {
     },
     /// Give it to [`Reissuer::wait`]; it is answered by [`Reissuer::poll_waiting`].
     Defer(SourceKey),
-}
-
-/// What is fetched from elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceKey {
-    /// Our keys
-    Keyring,
-    /// The keys of the trusted issuer in this place of the configuration
-    Jwks(usize),
-}
-
-/// A fetch for the host to make: `GET` by way of an Envoy cluster. Its outcome goes to [`Reissuer::handle_fetched`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetch {
-    /// To be given back with the answer
-    pub id: FetchId,
-    /// The Envoy cluster
-    pub cluster: String,
-    /// `:authority`
-    pub authority: String,
-    /// `:path`
-    pub path: String,
-    /// `accept`
-    pub accept: &'static str,
-    /// After which it has failed
-    pub timeout: Duration,
-}
-
-/// Which fetch an answer belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FetchId {
-    /// What was fetched
-    pub key: SourceKey,
-    attempt: u64,
-}
-
-impl FetchId {
-    /// A body of more bytes is refused: reading one byte more than this is enough to see it.
-    #[must_use]
-    pub const fn max_bytes(&self) -> usize {
-        match self.key {
-            SourceKey::Keyring => keyring::MAX_DOCUMENT,
-            SourceKey::Jwks(_) => jwks::MAX_DOCUMENT,
-        }
-    }
-}
-
-/// What came of a fetch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer<'a> {
-    /// A response. A proxy's own 503 and 504 look like one too.
-    Response {
-        /// HTTP status; 0 where it could not be read
-        status: u16,
-        /// Its body, or as much as was asked for
-        body: &'a [u8],
-    },
-    /// It could not be sent, or no response came; says why.
-    Failed(&'a str),
 }
 
 /// Why a request is not answered yet, or not by us.
@@ -172,30 +92,9 @@ impl Reissuer {
     pub fn new(config: Config, crypto: Box<dyn Crypto>, seed: [u8; 32]) -> Result<Self, ConfigError> {
         let mut rng = Rng::from_seed(seed);
         let mut events = VecDeque::new();
-        let keyring = match &config.keys_from {
-            KeysFrom::EnvoyCluster(_) => Source::new(KEYRING),
-            KeysFrom::Given { member, document } => {
-                let loaded = Loaded::parse(document, &config, &*crypto, &mut rng)
-                    .map_err(|problem| ConfigError::new(*member, problem))?;
-                events.push_back(Event::KeyringLoaded { kids: loaded.kids() });
-                Source::constant(Arc::new(loaded))
-            }
-        };
-        let key_caches = config.trusted_issuers.iter().map(|issuer| match &issuer.jwks {
-            JwksFrom::EnvoyCluster(fetch) => KeyCache::fetched(fetch),
-            JwksFrom::Inline(keys) => KeyCache::constant(keys.clone()),
-        });
-        Ok(Self {
-            key_caches: key_caches.collect(),
-            config,
-            crypto,
-            rng,
-            keyring,
-            waiting: WaitingRoom::default(),
-            events,
-            keyring_problem: None,
-            signing_latched: false,
-        })
+        let (sources, event) = Sources::new(&config, &*crypto, &mut rng)?;
+        events.extend(event);
+        Ok(Self { config, crypto, rng, sources, waiting: WaitingRoom::default(), events, signing_latched: false })
     }
 
     /// The route table, for [`Route::of`].
@@ -220,7 +119,7 @@ impl Reissuer {
     /// # Errors
     /// The answer to send at once, where too many wait.
     pub fn wait(&mut self, stream: StreamId, request: Request, key: SourceKey, now: Now) -> Result<(), Response> {
-        let until = now.monotonic.saturating_add(self.timeout(key)).saturating_add(PATIENCE);
+        let until = now.monotonic.saturating_add(key.timeout(&self.config)).saturating_add(PATIENCE);
         self.keep_waiting(Waiting { stream, request, key, until })
     }
 
@@ -234,8 +133,8 @@ impl Reissuer {
     pub fn poll_waiting(&mut self, now: Now) -> Option<(StreamId, Response)> {
         loop {
             let Waiting { stream, request, key, until } = {
-                let Self { waiting, keyring, key_caches, .. } = self;
-                waiting.leave(now.monotonic, |key| !is_pending(keyring, key_caches, key, now.monotonic))?
+                let Self { waiting, sources, .. } = self;
+                waiting.leave(now.monotonic, |key| !sources.is_pending(key, now.monotonic))?
             };
             let response = match self.answer(&request, now, Some(key)) {
                 Ok(response) => response,
@@ -262,45 +161,13 @@ impl Reissuer {
     /// A fetch that is due, if any.
     pub fn poll_fetch(&mut self, now: Now) -> Option<Fetch> {
         let random = self.rng.next_u32();
-        if let KeysFrom::EnvoyCluster(cluster) = &self.config.keys_from
-            && let Some(attempt) = self.keyring.poll(now.monotonic, random)
-        {
-            return Some(Fetch {
-                id: FetchId { key: SourceKey::Keyring, attempt },
-                cluster: cluster.clone(),
-                authority: "signing-keys".to_string(),
-                path: "/".to_string(),
-                accept: "*/*",
-                timeout: KEYRING.timeout,
-            });
-        }
-        if !self.config.serve.tokens {
-            return None;
-        }
-        for (index, (issuer, cache)) in self.config.trusted_issuers.iter().zip(&mut self.key_caches).enumerate() {
-            if let JwksFrom::EnvoyCluster(fetch) = &issuer.jwks
-                && let Some(attempt) = cache.source().poll(now.monotonic, random)
-            {
-                return Some(Fetch {
-                    id: FetchId { key: SourceKey::Jwks(index), attempt },
-                    cluster: fetch.cluster.clone(),
-                    authority: fetch.authority.clone(),
-                    path: fetch.path.clone(),
-                    // kube-apiserver answers 406 to application/json alone.
-                    accept: "application/jwk-set+json, application/json;q=0.9",
-                    timeout: fetch.timeout,
-                });
-            }
-        }
-        None
+        self.sources.poll(&self.config, now.monotonic, random)
     }
 
     /// Takes what came of a fetch. A document is used whole or not at all; an answer that nobody waits for is ignored.
     pub fn handle_fetched(&mut self, id: FetchId, answer: Answer<'_>, now: Now) {
-        match id.key {
-            SourceKey::Keyring => self.keyring_fetched(id.attempt, answer, now),
-            SourceKey::Jwks(index) => self.jwks_fetched(index, id.attempt, answer, now),
-        }
+        let event = self.sources.fetched(id, answer, &self.config, &*self.crypto, &mut self.rng, now.monotonic);
+        event.into_iter().for_each(|event| self.note(event));
     }
 
     /// Something that happened, for logs and metrics.
@@ -311,17 +178,11 @@ impl Reissuer {
     /// How long the host may leave this alone, if nothing else happens: then something is due.
     #[must_use]
     pub fn next_tick(&self, now: Now) -> Duration {
-        let is_ready = |key| !is_pending(&self.keyring, &self.key_caches, key, now.monotonic);
+        let is_ready = |key| !self.sources.is_pending(key, now.monotonic);
         if self.waiting.any_ready(now.monotonic, is_ready) {
             return Duration::ZERO;
         }
-        let mut next = self.waiting.next_deadline().unwrap_or(Duration::MAX);
-        if matches!(self.config.keys_from, KeysFrom::EnvoyCluster(_)) {
-            next = next.min(self.keyring.next_poll());
-        }
-        if self.config.serve.tokens {
-            next = self.key_caches.iter().fold(next, |next, cache| next.min(cache.next_poll()));
-        }
+        let next = self.waiting.next_deadline().unwrap_or(Duration::MAX).min(self.sources.next_poll(&self.config));
         next.saturating_sub(now.monotonic).min(LONGEST_TICK)
     }
 
@@ -349,7 +210,7 @@ impl Reissuer {
 
     fn document(
         &mut self,
-        which: fn(&Documents) -> &crate::discovery::Document,
+        which: fn(&Documents) -> &Document,
         method: Method,
         request: &Request,
         now: Now,
@@ -379,9 +240,10 @@ impl Reissuer {
         let (index, issuer) =
             self.config.trusted_issuer(unverified.claimed_issuer()?).ok_or(Rejection::UnknownIssuer)?;
         let plausible = unverified.examine(issuer, now.unix)?;
+        let issuer = issuer.name.clone();
 
         let key = SourceKey::Jwks(index);
-        let cache = self.key_caches.get_mut(index).ok_or(Rejection::UnknownIssuer)?;
+        let cache = self.sources.keys_of(index).ok_or(Rejection::UnknownIssuer)?;
         let subject = match cache.find(plausible.kid(), now.monotonic, waited == Some(key)) {
             Find::Found(key) => plausible.verify(key, &*self.crypto)?,
             Find::Pending => return Err(Stop::Wait(key)),
@@ -395,7 +257,7 @@ impl Reissuer {
         let claims = Claims::of(&subject, &self.config.claims, self.config.issuer.as_str(), &grant, now.unix, jti);
         let issued = self.issue(&loaded.keyring, &claims)?;
         self.note(Event::Issued {
-            issuer: issuer_name(&self.config, index),
+            issuer,
             sub: subject.sub().to_string(),
             audience: grant.audience,
             exp: issued.exp,
@@ -439,71 +301,13 @@ impl Reissuer {
     }
 
     fn loaded(&self, now: Now, waited: Option<SourceKey>) -> Result<Arc<Loaded>, Stop> {
-        match self.keyring.state(now.monotonic) {
+        match self.sources.keyring(now.monotonic) {
             State::Ready(loaded) => Ok(Arc::clone(loaded)),
             State::Pending if waited != Some(SourceKey::Keyring) => Err(Stop::Wait(SourceKey::Keyring)),
             State::Pending => Err(Rejection::SigningKeysUnavailable { retry_after: 1 }.into()),
             State::Failed { retry_in } => {
                 let retry_after = retry_in.as_secs().saturating_add(1);
                 Err(Rejection::SigningKeysUnavailable { retry_after }.into())
-            }
-        }
-    }
-
-    fn jwks_fetched(&mut self, index: usize, attempt: u64, answer: Answer<'_>, now: Now) {
-        let Some(cache) = self.key_caches.get_mut(index) else { return };
-        let issuer = issuer_name(&self.config, index);
-        let random = self.rng.next_u32();
-        let parsed = document_of(answer).and_then(KeySet::parse);
-        let event = match parsed {
-            Ok(keys) => {
-                let kids: Vec<String> = keys.kids().map(ToString::to_string).collect();
-                let refused = keys.refused().to_vec();
-                let before = match cache.source().state(now.monotonic) {
-                    State::Ready(before) => before.kids().map(ToString::to_string).collect(),
-                    _ => Vec::new(),
-                };
-                let changed = before != kids;
-                cache.source().succeed(attempt, keys, now.monotonic, random).then_some(Event::IssuerKeysFetched {
-                    issuer,
-                    kids,
-                    refused,
-                    changed,
-                })
-            }
-            Err(problem) => cache
-                .source()
-                .fail(attempt, now.monotonic, random)
-                .then_some(Event::IssuerKeysFailed { issuer, problem }),
-        };
-        event.into_iter().for_each(|event| self.note(event));
-    }
-
-    fn keyring_fetched(&mut self, attempt: u64, answer: Answer<'_>, now: Now) {
-        let random = self.rng.next_u32();
-        let current = match self.keyring.state(now.monotonic) {
-            State::Ready(loaded) => Some(Arc::clone(loaded)),
-            _ => None,
-        };
-        let loaded = document_of(answer).and_then(|document| match current {
-            Some(current) if current.digest == digest_of(document) => Ok((current, false)),
-            _ => Loaded::parse(document, &self.config, &*self.crypto, &mut self.rng)
-                .map(|loaded| (Arc::new(loaded), true)),
-        });
-        match loaded {
-            Ok((loaded, changed)) => {
-                let kids = loaded.kids();
-                if self.keyring.succeed(attempt, loaded, now.monotonic, random) {
-                    self.keyring_problem = None;
-                    self.note(if changed { Event::KeyringLoaded { kids } } else { Event::KeyringUnchanged });
-                }
-            }
-            Err(problem) => {
-                if self.keyring.fail(attempt, now.monotonic, random) {
-                    let repeated = self.keyring_problem.as_ref() == Some(&problem);
-                    self.keyring_problem = Some(problem.clone());
-                    self.note(Event::KeyringFailed { problem, repeated });
-                }
             }
         }
     }
@@ -528,16 +332,6 @@ impl Reissuer {
         self.events.push_back(event);
     }
 
-    fn timeout(&self, key: SourceKey) -> Duration {
-        match key {
-            SourceKey::Keyring => KEYRING.timeout,
-            SourceKey::Jwks(index) => match self.config.trusted_issuers.get(index).map(|issuer| &issuer.jwks) {
-                Some(JwksFrom::EnvoyCluster(fetch)) => fetch.timeout,
-                _ => Duration::ZERO,
-            },
-        }
-    }
-
     /// A version 4 UUID (RFC 9562 section 5.4): 122 random bits.
     fn random_uuid(&mut self) -> String {
         let mut bytes = [0; 16];
@@ -548,21 +342,6 @@ impl Reissuer {
         let hex = format!("{random:032x}");
         let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
         format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
-    }
-}
-
-impl Loaded {
-    fn parse(document: &[u8], config: &Config, crypto: &dyn Crypto, rng: &mut Rng) -> Result<Self, String> {
-        let keyring = Keyring::parse(document, config.serve).map_err(|error| error.to_string())?;
-        keyring
-            .self_test(crypto, rng)
-            .map_err(|_| "the self-test failed: what the key signs, its public half does not verify".to_string())?;
-        let documents = Documents::new(config, &keyring);
-        Ok(Self { digest: digest_of(document), keyring, documents })
-    }
-
-    fn kids(&self) -> Vec<String> {
-        self.keyring.published().iter().map(|(kid, _)| kid.clone()).collect()
     }
 }
 
@@ -580,27 +359,4 @@ fn token_response(issued: IssuedToken, request: &Request, now: Now) -> Response 
         ("expires_in", issued.exp.saturating_sub(now.unix).into()),
     ]);
     response.header("content-type", "application/json").body(object.to_text().into_bytes())
-}
-
-fn document_of(answer: Answer<'_>) -> Result<&[u8], String> {
-    match answer {
-        Answer::Response { status: 200, body } => Ok(body),
-        Answer::Response { status, .. } => Err(format!("status {status}")),
-        Answer::Failed(why) => Err(why.to_string()),
-    }
-}
-
-fn digest_of(document: &[u8]) -> [u8; 32] {
-    Sha256::digest(document).into()
-}
-
-fn issuer_name(config: &Config, index: usize) -> String {
-    config.trusted_issuers.get(index).map(|issuer| issuer.name.clone()).unwrap_or_default()
-}
-
-fn is_pending(keyring: &Source<Arc<Loaded>>, caches: &[KeyCache], key: SourceKey, now: Monotonic) -> bool {
-    match key {
-        SourceKey::Keyring => keyring.is_pending(now) && !matches!(keyring.state(now), State::Ready(_)),
-        SourceKey::Jwks(index) => caches.get(index).is_some_and(|cache| cache.is_pending(now)),
-    }
 }

@@ -3,11 +3,20 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use crate::config::ConfigError;
 use crate::json::{Json, Object};
+
+/// What is wrong with a configuration, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The member, as `trusted_issuers[0].jwks.path`; empty for the whole
+    pub path: String,
+    /// What is wrong with it
+    pub problem: String,
+}
 
 /// An object of settings. What is asked for is taken; [`Section::finish`] refuses the rest.
 pub(crate) struct Section<'a> {
@@ -146,6 +155,21 @@ impl<'a> Setting<'a> {
         Ok(object.iter().collect())
     }
 }
+
+impl ConfigError {
+    /// An error at a member.
+    pub fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { path: path.into(), problem: problem.into() }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() { f.write_str(&self.problem) } else { write!(f, "{}: {}", self.path, self.problem) }
+    }
+}
+
+impl core::error::Error for ConfigError {}
 
 /// A whole number and one of `s m h d`.
 fn parse_duration(text: &str) -> Option<Duration> {

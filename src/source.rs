@@ -10,6 +10,15 @@ use core::time::Duration;
 /// A point of the monotonic clock.
 pub type Monotonic = Duration;
 
+/// What is fetched from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKey {
+    /// Our keys
+    Keyring,
+    /// The keys of the trusted issuer in this place of the configuration
+    Jwks(usize),
+}
+
 /// How an entry is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {

@@ -11,10 +11,10 @@ use alloc::vec::Vec;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::config::TrustedIssuer;
 use crate::crypto::{Algorithm, Crypto, VerifyingKey};
 use crate::error::Rejection;
 use crate::json::{Json, Object};
+use crate::trusted_issuer::TrustedIssuer;
 
 /// Most bytes of a decoded JOSE header.
 const MAX_HEADER: usize = 2048;

@@ -3,8 +3,7 @@
 use alloc::collections::VecDeque;
 
 use crate::http::Request;
-use crate::reissuer::SourceKey;
-use crate::source::Monotonic;
+use crate::source::{Monotonic, SourceKey};
 
 /// Most requests that wait.
 pub const MAX_WAITING: usize = 1000;

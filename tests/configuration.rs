@@ -11,10 +11,9 @@
 
 use chacha20::rand_core::SeedableRng as _;
 use jwt_reissuer::Config;
-use jwt_reissuer::config::Serve;
 use jwt_reissuer::crypto::Rng;
 use jwt_reissuer::error::Rejection;
-use jwt_reissuer::http::{Endpoint, Route};
+use jwt_reissuer::http::{Endpoint, Route, Serve};
 use jwt_reissuer::keyring::Keyring;
 use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
 use serde_json::{Value, json};

@@ -11,11 +11,13 @@
 
 use std::time::Duration;
 
-use jwt_reissuer::config::{Config, Issuer, JwksFrom, KeysFrom, TrustedIssuer};
+use jwt_reissuer::config::{Config, KeysFrom};
 use jwt_reissuer::crypto::{Algorithm, SoftwareCrypto};
 use jwt_reissuer::error::Rejection;
+use jwt_reissuer::issuer::Issuer;
 use jwt_reissuer::jwks::KeySet;
 use jwt_reissuer::token::{SubjectToken, UnverifiedToken};
+use jwt_reissuer::trusted_issuer::{JwksFrom, TrustedIssuer};
 use serde_json::Value;
 
 const TOKENS: &str = include_str!("vectors/negative/tokens.json");

@@ -1,0 +1,44 @@
+//! An answer, as the host is to send it.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// An answer. The host sends it as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// HTTP status
+    pub status: u16,
+    /// Names in lower case; values are ours, never a request's
+    pub headers: Vec<(&'static str, String)>,
+    /// Empty for 204 and 304
+    pub body: Arc<[u8]>,
+}
+
+impl Response {
+    /// An answer without headers and body.
+    #[must_use]
+    pub fn new(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Arc::from([]) }
+    }
+
+    /// With one more header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// With this body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Arc<[u8]>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The value of a header.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| *header == name).map(|(_, value)| value.as_str())
+    }
+}

@@ -1,0 +1,316 @@
+//! All that is fetched from elsewhere: our keyring, and the key set of every trusted issuer.
+//!
+//! Each is a [`Source`] under a [`SourceKey`]. This is where one says what to fetch and what is made of the answer.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use chacha20::rand_core::Rng as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::config::{Config, KeysFrom};
+use crate::crypto::{Crypto, Rng};
+use crate::discovery::Documents;
+use crate::event::Event;
+use crate::jwks::{self, KeyCache, KeySet};
+use crate::keyring::{self, Keyring};
+use crate::settings::ConfigError;
+use crate::source::{Freshness, Monotonic, Source, SourceKey, State};
+use crate::trusted_issuer::JwksFrom;
+
+/// Our keyring is behind a hop that does not leave the process, so it is asked for often: that is what makes a rotation
+/// seen within seconds.
+const KEYRING: Freshness = Freshness {
+    lifetime: Duration::from_secs(5),
+    refresh_ahead: Duration::ZERO,
+    stale_limit: None,
+    timeout: Duration::from_secs(2),
+    longest_backoff: Duration::from_secs(5),
+};
+
+/// A fetch for the host to make: `GET` by way of an Envoy cluster. Its outcome goes to [`Reissuer::handle_fetched`](crate::Reissuer::handle_fetched).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// To be given back with the answer
+    pub id: FetchId,
+    /// The Envoy cluster
+    pub cluster: String,
+    /// `:authority`
+    pub authority: String,
+    /// `:path`
+    pub path: String,
+    /// `accept`
+    pub accept: &'static str,
+    /// After which it has failed
+    pub timeout: Duration,
+}
+
+/// Which fetch an answer belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchId {
+    /// What was fetched
+    pub key: SourceKey,
+    attempt: u64,
+}
+
+impl FetchId {
+    /// A body of more bytes is refused: reading one byte more than this is enough to see it.
+    #[must_use]
+    pub const fn max_bytes(&self) -> usize {
+        match self.key {
+            SourceKey::Keyring => keyring::MAX_DOCUMENT,
+            SourceKey::Jwks(_) => jwks::MAX_DOCUMENT,
+        }
+    }
+}
+
+/// What came of a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// A response. A proxy's own 503 and 504 look like one too.
+    Response {
+        /// HTTP status; 0 where it could not be read
+        status: u16,
+        /// Its body, or as much as was asked for
+        body: &'a [u8],
+    },
+    /// It could not be sent, or no response came; says why.
+    Failed(&'a str),
+}
+
+/// The entries, and what they hold.
+pub(crate) struct Sources {
+    keyring: Source<Arc<Loaded>>,
+    /// In the order of `config.trusted_issuers`
+    key_caches: Vec<KeyCache>,
+    /// What was wrong with the keyring when it was last fetched
+    keyring_problem: Option<String>,
+}
+
+/// A keyring and what follows from it.
+pub(crate) struct Loaded {
+    digest: [u8; 32],
+    pub(crate) keyring: Keyring,
+    pub(crate) documents: Documents,
+}
+
+impl Sources {
+    /// Empty entries to be fetched, and full ones where the configuration gives the content; then with what to say of it.
+    pub(crate) fn new(
+        config: &Config,
+        crypto: &dyn Crypto,
+        rng: &mut Rng,
+    ) -> Result<(Self, Option<Event>), ConfigError> {
+        let mut event = None;
+        let keyring = match &config.keys_from {
+            KeysFrom::EnvoyCluster(_) => Source::new(KEYRING),
+            KeysFrom::Given { member, document } => {
+                let loaded = Loaded::parse(document, config, crypto, rng)
+                    .map_err(|problem| ConfigError::new(*member, problem))?;
+                event = Some(Event::KeyringLoaded { kids: loaded.kids() });
+                Source::constant(Arc::new(loaded))
+            }
+        };
+        let key_caches = config.trusted_issuers.iter().map(|issuer| match &issuer.jwks {
+            JwksFrom::EnvoyCluster(fetch) => KeyCache::fetched(fetch),
+            JwksFrom::Inline(keys) => KeyCache::constant(keys.clone()),
+        });
+        Ok((Self { keyring, key_caches: key_caches.collect(), keyring_problem: None }, event))
+    }
+
+    /// Our keys.
+    pub(crate) fn keyring(&self, now: Monotonic) -> State<'_, Arc<Loaded>> {
+        self.keyring.state(now)
+    }
+
+    /// The keys of the trusted issuer in that place of the configuration.
+    pub(crate) fn keys_of(&mut self, index: usize) -> Option<&mut KeyCache> {
+        self.key_caches.get_mut(index)
+    }
+
+    /// Whether a fetch is in flight or due that somebody may wait for.
+    pub(crate) fn is_pending(&self, key: SourceKey, now: Monotonic) -> bool {
+        match key {
+            SourceKey::Keyring => self.keyring.is_pending(now) && !matches!(self.keyring.state(now), State::Ready(_)),
+            SourceKey::Jwks(index) => self.key_caches.get(index).is_some_and(|cache| cache.is_pending(now)),
+        }
+    }
+
+    /// A fetch that is due, if any.
+    pub(crate) fn poll(&mut self, config: &Config, now: Monotonic, random: u32) -> Option<Fetch> {
+        if let KeysFrom::EnvoyCluster(cluster) = &config.keys_from
+            && let Some(attempt) = self.keyring.poll(now, random)
+        {
+            return Some(Fetch {
+                id: FetchId { key: SourceKey::Keyring, attempt },
+                cluster: cluster.clone(),
+                authority: "signing-keys".to_string(),
+                path: "/".to_string(),
+                accept: "*/*",
+                timeout: KEYRING.timeout,
+            });
+        }
+        if !config.serve.tokens {
+            return None;
+        }
+        for (index, (issuer, cache)) in config.trusted_issuers.iter().zip(&mut self.key_caches).enumerate() {
+            if let JwksFrom::EnvoyCluster(fetch) = &issuer.jwks
+                && let Some(attempt) = cache.source().poll(now, random)
+            {
+                return Some(Fetch {
+                    id: FetchId { key: SourceKey::Jwks(index), attempt },
+                    cluster: fetch.cluster.clone(),
+                    authority: fetch.authority.clone(),
+                    path: fetch.path.clone(),
+                    // kube-apiserver answers 406 to application/json alone.
+                    accept: "application/jwk-set+json, application/json;q=0.9",
+                    timeout: fetch.timeout,
+                });
+            }
+        }
+        None
+    }
+
+    /// Takes what came of a fetch, and says what there is to say of it: nothing of one that nobody waits for.
+    pub(crate) fn fetched(
+        &mut self,
+        id: FetchId,
+        answer: Answer<'_>,
+        config: &Config,
+        crypto: &dyn Crypto,
+        rng: &mut Rng,
+        now: Monotonic,
+    ) -> Option<Event> {
+        match id.key {
+            SourceKey::Keyring => self.keyring_fetched(id.attempt, answer, config, crypto, rng, now),
+            SourceKey::Jwks(index) => self.jwks_fetched(index, id.attempt, answer, config, now, rng.next_u32()),
+        }
+    }
+
+    /// When something is due next, if nothing happens before.
+    pub(crate) fn next_poll(&self, config: &Config) -> Monotonic {
+        let mut next = Duration::MAX;
+        if matches!(config.keys_from, KeysFrom::EnvoyCluster(_)) {
+            next = self.keyring.next_poll();
+        }
+        if config.serve.tokens {
+            next = self.key_caches.iter().fold(next, |next, cache| next.min(cache.next_poll()));
+        }
+        next
+    }
+
+    fn jwks_fetched(
+        &mut self,
+        index: usize,
+        attempt: u64,
+        answer: Answer<'_>,
+        config: &Config,
+        now: Monotonic,
+        random: u32,
+    ) -> Option<Event> {
+        let cache = self.key_caches.get_mut(index)?;
+        let issuer = config.trusted_issuers.get(index).map(|issuer| issuer.name.clone()).unwrap_or_default();
+        let parsed = document_of(answer).and_then(KeySet::parse);
+        match parsed {
+            Ok(keys) => {
+                let kids: Vec<String> = keys.kids().map(ToString::to_string).collect();
+                let refused = keys.refused().to_vec();
+                let before = match cache.source().state(now) {
+                    State::Ready(before) => before.kids().map(ToString::to_string).collect(),
+                    _ => Vec::new(),
+                };
+                let changed = before != kids;
+                cache.source().succeed(attempt, keys, now, random).then_some(Event::IssuerKeysFetched {
+                    issuer,
+                    kids,
+                    refused,
+                    changed,
+                })
+            }
+            Err(problem) => {
+                cache.source().fail(attempt, now, random).then_some(Event::IssuerKeysFailed { issuer, problem })
+            }
+        }
+    }
+
+    fn keyring_fetched(
+        &mut self,
+        attempt: u64,
+        answer: Answer<'_>,
+        config: &Config,
+        crypto: &dyn Crypto,
+        rng: &mut Rng,
+        now: Monotonic,
+    ) -> Option<Event> {
+        let random = rng.next_u32();
+        let current = match self.keyring.state(now) {
+            State::Ready(loaded) => Some(Arc::clone(loaded)),
+            _ => None,
+        };
+        let loaded = document_of(answer).and_then(|document| match current {
+            Some(current) if current.digest == digest_of(document) => Ok((current, false)),
+            _ => Loaded::parse(document, config, crypto, rng).map(|loaded| (Arc::new(loaded), true)),
+        });
+        match loaded {
+            Ok((loaded, changed)) => {
+                let kids = loaded.kids();
+                if !self.keyring.succeed(attempt, loaded, now, random) {
+                    return None;
+                }
+                self.keyring_problem = None;
+                Some(if changed { Event::KeyringLoaded { kids } } else { Event::KeyringUnchanged })
+            }
+            Err(problem) => {
+                if !self.keyring.fail(attempt, now, random) {
+                    return None;
+                }
+                let repeated = self.keyring_problem.as_ref() == Some(&problem);
+                self.keyring_problem = Some(problem.clone());
+                Some(Event::KeyringFailed { problem, repeated })
+            }
+        }
+    }
+}
+
+impl SourceKey {
+    /// How long a fetch of it may take.
+    pub(crate) fn timeout(self, config: &Config) -> Duration {
+        match self {
+            Self::Keyring => KEYRING.timeout,
+            Self::Jwks(index) => match config.trusted_issuers.get(index).map(|issuer| &issuer.jwks) {
+                Some(JwksFrom::EnvoyCluster(fetch)) => fetch.timeout,
+                _ => Duration::ZERO,
+            },
+        }
+    }
+}
+
+impl Loaded {
+    fn parse(document: &[u8], config: &Config, crypto: &dyn Crypto, rng: &mut Rng) -> Result<Self, String> {
+        let keyring = Keyring::parse(document, config.serve).map_err(|error| error.to_string())?;
+        keyring
+            .self_test(crypto, rng)
+            .map_err(|_| "the self-test failed: what the key signs, its public half does not verify".to_string())?;
+        let documents = Documents::new(config, &keyring);
+        Ok(Self { digest: digest_of(document), keyring, documents })
+    }
+
+    fn kids(&self) -> Vec<String> {
+        self.keyring.published().iter().map(|(kid, _)| kid.clone()).collect()
+    }
+}
+
+fn document_of(answer: Answer<'_>) -> Result<&[u8], String> {
+    match answer {
+        Answer::Response { status: 200, body } => Ok(body),
+        Answer::Response { status, .. } => Err(format!("status {status}")),
+        Answer::Failed(why) => Err(why.to_string()),
+    }
+}
+
+fn digest_of(document: &[u8]) -> [u8; 32] {
+    Sha256::digest(document).into()
+}
