@@ -1,0 +1,116 @@
+//! What is taken as a configuration, and what a refused one leaves behind.
+#![allow(clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod fake_envoy;
+mod kubernetes;
+
+use fake_envoy::{Action, Answer, CRITICAL, Envoy, Request, log_lines, with};
+use kubernetes::{KEYS, SIGNING_KEYS, cold, configuration, fetch, jwks, signing_key_pem, token};
+use serde_json::{Value, json};
+
+/// The only line there is, which must be a critical one that refuses the configuration.
+fn refusal() -> String {
+    let logs = with(|state| std::mem::take(&mut state.logs));
+    let [(CRITICAL, line)] = logs.as_slice() else { panic!("not one critical line: {logs:?}") };
+    line.strip_prefix("jwt-reissuer: configuration refused: ").expect("a refusal").to_owned()
+}
+
+#[test]
+fn the_first_tick_and_not_the_configuration_sends_the_callouts() {
+    let envoy = cold();
+    assert_eq!(with(|state| state.tick_period), Some(1), "the first tick comes at once");
+    assert!(with(|state| state.callouts.is_empty()));
+    envoy.tick();
+    let callouts = with(|state| state.callouts.clone());
+    let sent: Vec<(u32, &str)> = callouts.iter().map(|callout| (callout.context, callout.cluster.as_str())).collect();
+    assert_eq!(sent, [(envoy.root, SIGNING_KEYS), (envoy.root, KEYS)]);
+    envoy.tick();
+    assert_eq!(with(|state| state.callouts.len()), 2, "one fetch is in flight at a time");
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_the_path_of_the_member_in_a_critical_line() {
+    let cases: [(&str, Value, &str); 7] = [
+        ("/issuer", json!("http://reissuer.example.com"), "issuer: must be an https URL"),
+        ("/audiences", json!([]), "audiences: must not be empty"),
+        ("/read_forms", json!("yes"), "read_forms: must be true or false"),
+        ("/signing_keys/from", json!({}), "signing_keys.from: takes exactly one of"),
+        ("/signing_keys/from", json!({ "dangerous_inline": "x" }), "signing_keys.from.dangerous_inline: "),
+        ("/trusted_issuers/0/audiences", json!([]), "trusted_issuers[0].audiences: must not be empty"),
+        ("/trusted_issuers/0/jwks/authority", json!(1), "trusted_issuers[0].jwks.authority: must be a string"),
+    ];
+    let envoy = Envoy::start();
+    for (member, wrong, refused_with) in cases {
+        let wrong = configuration(|all| *all.pointer_mut(member).expect(member) = wrong);
+        assert!(!envoy.configure(&wrong), "{member}");
+        let line = refusal();
+        assert!(line.starts_with(refused_with), "{line}");
+    }
+    assert_eq!(envoy.send(&Request::discovery()).action, Action::Continue, "there is no filter");
+    envoy.tick();
+    assert!(with(|state| state.callouts.is_empty()));
+}
+
+#[test]
+fn what_is_no_json_text_is_refused_and_told_what_it_is() {
+    // A Struct with one field, as protobuf has it
+    let of_struct = b"\x0a\x0a\x0a\x06issuer\x12\x00";
+    let cases: [(&[u8], &str); 5] = [
+        (b"", "is empty"),
+        (of_struct, "is not JSON: give it as google.protobuf.StringValue, not as Struct"),
+        (b"issuer: https://reissuer.example.com", "not a JSON configuration: "),
+        (b"{ \"issuer\": \"\xff\" }", "not a JSON configuration: "),
+        (b"[]", "must be an object"),
+    ];
+    let envoy = Envoy::start();
+    for (text, refused_with) in cases {
+        assert!(!envoy.configure(text), "{refused_with}");
+        let line = refusal();
+        assert!(line.starts_with(refused_with), "{line}");
+    }
+}
+
+#[test]
+fn a_refused_update_leaves_the_running_configuration_serving() {
+    let mut envoy = cold();
+    assert!(!envoy.update(b"{}"));
+    assert!(refusal().starts_with("issuer: is missing"));
+    envoy.tick();
+    fetch(&envoy);
+    assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200));
+
+    // The same context, should a host ask it twice
+    assert!(!envoy.configure(b"{}"));
+    assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200));
+}
+
+#[test]
+fn an_update_serves_beside_the_configuration_before_until_that_is_drained() {
+    let mut envoy = cold();
+    let before = envoy.root;
+    let waiting = envoy.send(&Request::discovery());
+    envoy.tick();
+    let callout = with(|state| state.callouts[0].token);
+    assert!(envoy.update(configuration(|all| all["issuer"] = json!("https://new.example.com"))));
+    let ours = Request::discovery().header(":authority", "new.example.com");
+    assert_eq!(envoy.send(&ours).action, Action::Pause);
+    assert_eq!(envoy.send(&Request::discovery()).action, Action::Continue, "the old host is nobody's");
+
+    let drained = std::mem::replace(&mut envoy.root, before);
+    envoy.answer_token(callout, Answer::of("200", signing_key_pem()));
+    assert_eq!(waiting.status(), Some(200));
+    envoy.root = drained;
+}
+
+#[test]
+fn keys_that_come_with_the_configuration_are_there_at_once_and_nothing_is_fetched() {
+    let envoy = Envoy::with(&configuration(|all| {
+        all["signing_keys"]["from"] = json!({ "dangerous_inline": signing_key_pem() });
+        let keys: Value = serde_json::from_str(&jwks()).expect("JSON");
+        all["trusted_issuers"][0]["jwks"] = json!({ "inline": keys });
+    }));
+    assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200));
+    envoy.tick();
+    assert!(with(|state| state.callouts.is_empty()));
+    assert!(log_lines().iter().any(|line| line.starts_with("issued ")));
+}

@@ -1,0 +1,63 @@
+//! Everybody else's requests pay next to nothing, and are not touched.
+
+mod fake_envoy;
+mod kubernetes;
+
+use fake_envoy::{Action, Envoy, Request, Stream, answers, log_lines, with};
+use kubernetes::{cold, configuration, token, warm};
+use serde_json::json;
+
+/// The hostcalls that a request costs from its headers to its end.
+fn calls_of(envoy: &Envoy, request: &Request) -> (Stream, Vec<&'static str>) {
+    with(|state| state.calls.clear());
+    let stream = envoy.send_with_body(request);
+    assert_eq!(stream.body("subject_token=x", false), stream.action);
+    assert_eq!(stream.body("&y=z", true), stream.action);
+    assert_eq!(stream.trailers(), stream.action);
+    stream.close();
+    (stream, with(|state| std::mem::take(&mut state.calls)))
+}
+
+#[test]
+fn a_request_to_another_host_continues_after_a_single_hostcall() {
+    for envoy in [cold(), warm()] {
+        let before = log_lines();
+        for host in ["shop.example.com", "xreissuer.example.com", "reissuer.example.com.evil.example", "", "[::1]:80"] {
+            let (stream, calls) = calls_of(&envoy, &Request::reissue(&token()).header(":authority", host));
+            assert_eq!(stream.action, Action::Continue, "{host}");
+            assert_eq!(calls, ["proxy_get_header_map_value"], "{host}");
+        }
+        assert_eq!(log_lines(), before);
+        assert_eq!(answers(), []);
+    }
+}
+
+#[test]
+fn on_a_shared_host_what_is_not_ours_continues_and_no_header_map_is_copied() {
+    let envoy = Envoy::with(&configuration(|all| all["shared_host"] = json!(true)));
+    for path in ["/", "/reissue/x", "//reissue", "/.well-known/acme-challenge/x", "/reissuer"] {
+        let (stream, calls) = calls_of(&envoy, &Request::reissue(&token()).header(":path", path));
+        assert_eq!(stream.action, Action::Continue, "{path}");
+        assert_eq!(calls, ["proxy_get_header_map_value"; 3], "{path}: authority, method, path");
+    }
+    assert_eq!(log_lines(), Vec::<String>::new());
+    assert_eq!(envoy.send(&Request::reissue(&token())).action, Action::Pause);
+}
+
+#[test]
+fn a_request_without_an_authority_is_to_no_host_of_ours() {
+    let envoy = warm();
+    let (stream, calls) = calls_of(&envoy, &Request::reissue(&token()).without(":authority"));
+    assert_eq!((stream.action, calls), (Action::Continue, vec!["proxy_get_header_map_value"]));
+}
+
+#[test]
+fn on_our_host_nothing_continues() {
+    let envoy = warm();
+    for (path, status) in
+        [("/", 404), ("//reissue", 404), ("/reissue/", 404), ("/reissue%2f", 404), ("/reissue?x", 200)]
+    {
+        let stream = envoy.send(&Request::reissue(&token()).header(":path", path));
+        assert_eq!((stream.action, stream.status()), (Action::Pause, Some(status)), "{path}");
+    }
+}

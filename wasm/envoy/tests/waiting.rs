@@ -1,0 +1,111 @@
+//! Requests that wait for keys: in order, a slice a callback, and only for as long as their clients do.
+
+mod fake_envoy;
+mod kubernetes;
+
+use fake_envoy::{Action, Answer, Request, Stream, answers, with};
+use kubernetes::{KEYS, SIGNING_KEYS, cold, fetch, jwks, signing_key_pem, token};
+
+/// As many as are answered in one callback
+const SLICE: usize = 4;
+
+#[test]
+fn five_hundred_cold_requests_cause_one_fetch_a_source_and_are_answered_in_order_four_a_callback() {
+    let envoy = cold();
+    let request = Request::reissue(&token());
+    let mut streams = Vec::new();
+    for _ in 0..500 {
+        streams.push(envoy.send(&request));
+        assert_eq!(with(|state| state.tick_period), Some(1));
+        // Envoy ticks when it gets to it: before, between and after them.
+        if streams.len() % 200 == 0 {
+            envoy.tick();
+        }
+    }
+    assert!(streams.iter().all(|stream| stream.action == Action::Pause));
+    assert_eq!(with(|state| state.callouts.len()), 2);
+    envoy.answer(SIGNING_KEYS, Answer::of("200", signing_key_pem()));
+    assert_eq!(answers(), [], "they wait for the other source");
+
+    envoy.answer(KEYS, Answer::of("200", jwks()));
+    for answered in (SLICE..=500).step_by(SLICE) {
+        let expected: Vec<(u32, u32)> = streams[..answered].iter().map(|stream| (stream.id, 200)).collect();
+        assert_eq!(answers(), expected);
+        assert_eq!(with(|state| state.tick_period) == Some(1), answered < 500, "{answered} answered");
+        envoy.tick();
+    }
+    assert_eq!(answers().len(), 500);
+    assert_eq!(with(|state| state.callouts.len()), 2);
+}
+
+#[test]
+fn when_no_keys_come_every_one_that_waits_is_told_so_four_a_callback() {
+    let envoy = cold();
+    let streams: Vec<Stream> = (0..10).map(|_| envoy.send(&Request::reissue(&token()))).collect();
+    envoy.tick();
+    envoy.answer(KEYS, Answer::none());
+    assert_eq!(answers().len(), SLICE);
+    envoy.tick_until_idle();
+    assert_eq!(answers(), streams.iter().map(|stream| (stream.id, 503)).collect::<Vec<_>>());
+    let retry_after = streams[0].answer().and_then(|answer| answer.header("retry-after").map(str::to_owned));
+    assert_eq!(retry_after.as_deref(), Some("1"));
+}
+
+#[test]
+fn a_thousand_wait_and_the_next_is_sent_away_at_once() {
+    let envoy = cold();
+    for _ in 0..1000 {
+        assert_eq!(envoy.send(&Request::discovery()).status(), None);
+    }
+    let next = envoy.send(&Request::discovery());
+    assert_eq!((next.action, next.status()), (Action::Pause, Some(503)));
+    envoy.tick();
+    fetch(&envoy);
+    envoy.tick_until_idle();
+    assert_eq!(answers().iter().filter(|(_, status)| *status == 200).count(), 1000);
+}
+
+#[test]
+fn a_client_that_goes_away_while_it_waits_is_never_answered() {
+    let envoy = cold();
+    let streams: Vec<Stream> = (0..12).map(|_| envoy.send(&Request::reissue(&token()))).collect();
+    // Before the callouts, while they are in flight, and while others are answered
+    streams[0].close();
+    envoy.tick();
+    streams[1].close();
+    fetch(&envoy);
+    streams[11].close();
+    with(|state| state.calls.clear());
+    envoy.tick_until_idle();
+    let expected: Vec<(u32, u32)> = streams[2..11].iter().map(|stream| (stream.id, 200)).collect();
+    assert_eq!(answers(), expected);
+    let tried = with(|state| state.calls.iter().filter(|call| **call == "proxy_set_effective_context").count());
+    assert_eq!(tried, 5, "who went was forgotten, not tried: four of nine had been answered before");
+    streams[2].close();
+    assert_eq!(answers(), expected);
+}
+
+#[test]
+fn a_client_that_envoy_lost_without_telling_gets_nothing_and_the_others_get_their_own() {
+    let envoy = cold();
+    let streams: Vec<Stream> = (0..3).map(|_| envoy.send(&Request::discovery())).collect();
+    envoy.tick();
+    streams[1].vanish();
+    fetch(&envoy);
+    assert_eq!(answers(), [(streams[0].id, 200), (streams[2].id, 200)]);
+}
+
+#[test]
+fn what_comes_of_a_paused_request_does_not_let_it_pass() {
+    let envoy = cold();
+    let waiting = envoy.send_with_body(&Request::reissue(&token()));
+    assert_eq!(waiting.action, Action::Pause);
+    assert_eq!(waiting.body("x", false), Action::Pause);
+    assert_eq!(waiting.body("y", true), Action::Pause);
+    assert_eq!(waiting.trailers(), Action::Pause);
+    envoy.tick();
+    fetch(&envoy);
+    assert_eq!(waiting.status(), Some(200));
+    assert_eq!(waiting.body("z", true), Action::Pause);
+    assert_eq!(answers().len(), 1);
+}
