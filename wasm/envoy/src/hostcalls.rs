@@ -1,7 +1,7 @@
 //! The calls into Envoy, and all the `unsafe` there is.
 //!
 //! The SDK has these calls too, but panics on a status it does not expect and takes the VM along. Here every status is a
-//! value: what cannot be had is `None`, what cannot be done says so. Only callouts and contexts are left to the SDK, since
+//! value: what cannot be had is `None`, what cannot be done says so. Only callouts are left to the SDK, since
 //! its dispatcher must know of them.
 //!
 //! Safety, for all of them: pointers and lengths are of slices that outlive the call, and a buffer that Envoy returns was
@@ -12,6 +12,12 @@ use std::time::Duration;
 
 /// `WasmResult::Ok` of the proxy-wasm ABI.
 const OK: u32 = 0;
+/// `WasmResult::NotFound`
+const NOT_FOUND: u32 = 1;
+
+/// The call failed, with this `WasmResult`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failed(pub(crate) u32);
 
 /// Buffers and maps by their numbers in the proxy-wasm ABI 0.2.1.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +59,7 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_send_local_response(
         status: u32,
         details: *const u8,
@@ -91,20 +98,32 @@ pub(crate) fn set_tick_period(period: Duration) {
 /// Up to `size` bytes from the beginning of a buffer.
 pub(crate) fn buffer(kind: Buffer, size: usize) -> Option<Vec<u8>> {
     // SAFETY: see above
-    returned(|data, got| unsafe { proxy_get_buffer_bytes(kind as u32, 0, size, data, got) })
+    returned(|data, got| unsafe { proxy_get_buffer_bytes(kind as u32, 0, size, data, got) }).ok()
 }
 
-/// The value of a header; several of one name come joined by commas.
-pub(crate) fn header(map: Map, name: &str) -> Option<Vec<u8>> {
+/// The value of a header, `None` if it is not there; several of one name come joined by commas.
+pub(crate) fn header(map: Map, name: &str) -> Result<Option<Vec<u8>>, Failed> {
     // SAFETY: see above
-    returned(|data, size| unsafe { proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size) })
+    match returned(|data, size| unsafe {
+        proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size)
+    }) {
+        Ok(value) => Ok(Some(value)),
+        Err(Failed(NOT_FOUND)) => Ok(None),
+        Err(failed) => Err(failed),
+    }
 }
 
 /// All headers.
 pub(crate) fn headers(map: Map) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     // SAFETY: see above
-    let serialized = returned(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })?;
+    let serialized = returned(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) }).ok()?;
     deserialized(&serialized)
+}
+
+/// Makes another context the one that calls are about, until the callback ends; false if Envoy has it no more.
+pub(crate) fn set_effective_context(context: u32) -> bool {
+    // SAFETY: no pointers
+    unsafe { proxy_set_effective_context(context) == OK }
 }
 
 /// Answers the current stream; false if that was not possible, as when its client has gone.
@@ -142,17 +161,18 @@ pub(crate) fn increment(counter: u32) {
     unsafe { proxy_increment_metric(counter, 1) };
 }
 
-fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
+fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, Failed> {
     let mut data = null_mut();
     let mut size = 0;
-    if call(&raw mut data, &raw mut size) != OK {
-        return None;
+    let status = call(&raw mut data, &raw mut size);
+    if status != OK {
+        return Err(Failed(status));
     }
     if data.is_null() {
-        return Some(Vec::new());
+        return Ok(Vec::new());
     }
     // SAFETY: see above
-    Some(unsafe { Vec::from_raw_parts(data, size, size) })
+    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
 }
 
 /// The ABI's form of a map: the number of pairs, the sizes of every name and value, then each of them ended by a zero

@@ -7,7 +7,7 @@ use jwt_reissuer::http::{Body, Request, Response, Route};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
-use crate::hostcalls::{self, Buffer, Map};
+use crate::hostcalls::{self, Buffer, Failed, LogLevel, Map};
 use crate::root::{AT_ONCE, Filter};
 
 /// One request.
@@ -20,8 +20,8 @@ pub(crate) struct Http {
 enum State {
     /// Not ours: everything of it passes.
     Passing,
-    /// Its body is being read.
-    Reading { request: Request, limit: usize },
+    /// Its body is being read; so many bytes of it are there.
+    Reading { request: Request, limit: usize, buffered: usize },
     /// The root context will answer it.
     Waiting,
     /// It has its answer.
@@ -42,7 +42,7 @@ impl Http {
                 send(&response);
                 State::Answered
             }
-            Outcome::NeedBody { limit } => State::Reading { request, limit },
+            Outcome::NeedBody { limit } => State::Reading { request, limit, buffered: 0 },
             Outcome::Defer(key) => {
                 let full = filter.reissuer.borrow_mut().wait(self.id, request, key, now);
                 match full {
@@ -62,13 +62,14 @@ impl Http {
     }
 
     /// The body has come to its end, or beyond what is read of it.
-    fn body_read(&mut self, buffered: usize) -> Action {
+    fn body_read(&mut self) -> Action {
         match (self.filter.clone(), std::mem::replace(&mut self.state, State::Answered)) {
-            (Some(filter), State::Reading { mut request, limit }) => {
+            (Some(filter), State::Reading { mut request, limit, buffered }) => {
                 request.body = if buffered > limit {
                     Body::TooLarge
                 } else {
-                    Body::Read(hostcalls::buffer(Buffer::RequestBody, limit).unwrap_or_default())
+                    // A body that is not there as a whole may hold anything, so it is refused like one that is too large.
+                    request_body(buffered).map_or(Body::TooLarge, Body::Read)
                 };
                 self.decide(&filter, request)
             }
@@ -90,37 +91,35 @@ impl Http {
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         let Some(filter) = self.filter.clone() else { return Action::Continue };
-        let authority = hostcalls::header(Map::RequestHeaders, ":authority").unwrap_or_default();
-        let route = {
-            let reissuer = filter.reissuer.borrow();
-            // Everybody else's requests end here, after a single call.
-            if !reissuer.routes().is_our_host(&authority) {
-                return Action::Continue;
+        let route = match route(&filter) {
+            Ok(Route::NotOurs) => return Action::Continue,
+            Ok(route) => route,
+            Err(Failed(status)) => {
+                // Whose it is cannot be told, and it may carry a token for us.
+                hostcalls::log(
+                    LogLevel::Error,
+                    &format!("jwt-reissuer: no request line from the host: status {status}"),
+                );
+                send(&Response::new(500));
+                self.state = State::Answered;
+                return Action::Pause;
             }
-            let method = hostcalls::header(Map::RequestHeaders, ":method").unwrap_or_default();
-            let path = hostcalls::header(Map::RequestHeaders, ":path").unwrap_or_default();
-            Route::of(reissuer.routes(), &method, &authority, &path)
         };
-        if route == Route::NotOurs {
-            return Action::Continue;
-        }
         // Without headers there is no token: the answer is a refusal.
         let headers = hostcalls::headers(Map::RequestHeaders).unwrap_or_default();
         let body = if end_of_stream { Body::None } else { Body::Unread };
         self.decide(&filter, Request::new(route, headers, body))
     }
 
-    fn on_http_request_body(&mut self, buffered: usize, end_of_stream: bool) -> Action {
-        match self.state {
-            State::Reading { limit, .. } if end_of_stream || buffered > limit => self.body_read(buffered),
-            _ => self.action(),
-        }
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        let State::Reading { limit, buffered, .. } = &mut self.state else { return self.action() };
+        *buffered = size;
+        if end_of_stream || size > *limit { self.body_read() } else { Action::Pause }
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        // Trailers end a body whose last part did not say so. What was buffered is all of it: more than the limit would
-        // have been seen before.
-        self.body_read(0)
+        // Trailers end a body whose last part did not say so.
+        self.body_read()
     }
 }
 
@@ -131,6 +130,26 @@ impl Context for Http {
         }
         true
     }
+}
+
+/// What the current request is to us.
+fn route(filter: &Filter) -> Result<Route, Failed> {
+    let read = |name| Ok(hostcalls::header(Map::RequestHeaders, name)?.unwrap_or_default());
+    let reissuer = filter.reissuer.borrow();
+    let authority = read(":authority")?;
+    // Everybody else's requests end here, after a single call.
+    if !reissuer.routes().is_our_host(&authority) {
+        return Ok(Route::NotOurs);
+    }
+    Ok(Route::of(reissuer.routes(), &read(":method")?, &authority, &read(":path")?))
+}
+
+/// All of the current request's body, if that is what Envoy gives. Of none at all it has no buffer.
+fn request_body(size: usize) -> Option<Vec<u8>> {
+    if size == 0 {
+        return Some(Vec::new());
+    }
+    hostcalls::buffer(Buffer::RequestBody, size).filter(|body| body.len() == size)
 }
 
 /// Answers the stream that is current.

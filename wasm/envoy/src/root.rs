@@ -92,7 +92,7 @@ impl Root {
             let answered = filter.reissuer.borrow_mut().poll_waiting(filter.now());
             let Some((stream, response)) = answered else { break };
             // A stream that is gone was forgotten when it went; should Envoy know better, there is nobody to answer.
-            if proxy_wasm::hostcalls::set_effective_context(stream).is_ok() {
+            if hostcalls::set_effective_context(stream) {
                 send(&response);
             }
         }
@@ -121,6 +121,8 @@ impl Context for Root {
             Answer::Failed("no response")
         } else {
             let status = hostcalls::header(Map::CalloutResponseHeaders, ":status")
+                .ok()
+                .flatten()
                 .and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok())
                 .unwrap_or(0);
             // One byte more than is taken shows that there is more.
@@ -140,6 +142,8 @@ impl RootContext for Root {
         match self.configure(size) {
             Ok(filter) => {
                 self.filter = Some(Rc::new(filter));
+                // Their answers are none to what this filter fetches, though their numbers may be the same.
+                self.callouts.clear();
                 // Not here: a worker has no internal listeners yet, and Envoy 1.40 can crash on a callout to one.
                 hostcalls::set_tick_period(AT_ONCE);
                 true

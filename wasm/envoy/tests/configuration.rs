@@ -4,7 +4,7 @@
 mod fake_envoy;
 mod kubernetes;
 
-use fake_envoy::{Action, Answer, CRITICAL, Envoy, Request, log_lines, with};
+use fake_envoy::{Action, Answer, CRITICAL, Envoy, Request, count, log_lines, with};
 use kubernetes::{KEYS, SIGNING_KEYS, cold, configuration, fetch, jwks, signing_key_pem, token};
 use serde_json::{Value, json};
 
@@ -100,6 +100,22 @@ fn an_update_serves_beside_the_configuration_before_until_that_is_drained() {
     envoy.answer_token(callout, Answer::of("200", signing_key_pem()));
     assert_eq!(waiting.status(), Some(200));
     envoy.root = drained;
+}
+
+#[test]
+fn an_answer_to_a_callout_of_the_configuration_before_is_not_taken_for_one_of_this() {
+    let envoy = cold();
+    envoy.tick();
+    let old = with(|state| std::mem::take(&mut state.callouts));
+    assert!(envoy.configure(configuration(|all| all["trusted_issuers"][0]["issuer"] = json!("https://other"))));
+    envoy.tick();
+    for callout in old {
+        let body = if callout.cluster == KEYS { jwks() } else { signing_key_pem() };
+        envoy.answer_token(callout.token, Answer::of("200", body));
+    }
+    assert_eq!(count("jwt_reissuer.jwks.kubernetes.fetched") + count("jwt_reissuer.keyring.loaded"), 0);
+    fetch(&envoy);
+    assert_eq!(count("jwt_reissuer.jwks.kubernetes.fetched") + count("jwt_reissuer.keyring.loaded"), 2);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Safety, for all of them: the filter gives pointers and lengths of slices, and pointers to its own variables. What it is
 //! given is allocated by its own allocator, with exactly the returned size, and is its to free.
 
-use super::{BAD_ARGUMENT, Callout, Headers, LocalResponse, NOT_FOUND, OK, State, with};
+use super::{BAD_ARGUMENT, Callout, Headers, INTERNAL_FAILURE, LocalResponse, NOT_FOUND, OK, State, with};
 
 unsafe extern "C" {
     safe fn proxy_on_memory_allocate(size: usize) -> *mut u8;
@@ -93,7 +93,7 @@ unsafe extern "C" fn proxy_get_buffer_bytes(
             state.asked_bytes.push(max);
         }
         let Some(buffer) = state.buffer(number) else { return NOT_FOUND };
-        let end = start.saturating_add(max).min(buffer.len());
+        let end = start.saturating_add(max).min(buffer.len()).saturating_sub(state.short_of);
         // SAFETY: see above
         unsafe { give(buffer.get(start..end).unwrap_or_default(), data, size) }
     })
@@ -120,6 +120,9 @@ unsafe extern "C" fn proxy_get_header_map_value(
     let name = unsafe { text(name, name_size) };
     call("proxy_get_header_map_value", |state| {
         let Some(map) = state.map(number) else { return BAD_ARGUMENT };
+        if state.unreadable.is_some_and(|field| field == name) {
+            return INTERNAL_FAILURE;
+        }
         let values: Vec<&[u8]> =
             map.iter().filter(|(header, _)| *header == name).map(|(_, value)| value.as_slice()).collect();
         if values.is_empty() {
@@ -210,7 +213,7 @@ macro_rules! never_called {
             #[unsafe(no_mangle)]
             extern "C" fn $name() -> u32 {
                 with(|state| state.faults.push(format!("{} was called", stringify!($name))));
-                super::INTERNAL_FAILURE
+                INTERNAL_FAILURE
             }
         )*
     };

@@ -78,6 +78,10 @@ pub struct State {
     answer: Option<Answer>,
     /// What a hostcall returns instead of doing anything
     failing: BTreeMap<&'static str, u32>,
+    /// The header field that cannot be read
+    pub unreadable: Option<&'static str>,
+    /// Bytes that are missing of each buffer
+    pub short_of: usize,
     pub log_level: u32,
 
     /// Hostcalls in their order
