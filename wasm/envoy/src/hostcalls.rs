@@ -1,12 +1,12 @@
-//! The calls into Envoy, and all the `unsafe` there is.
+//! The calls into Envoy.
 //!
-//! The SDK has these calls too, but panics on a status it does not expect and takes the VM along. Here every status is a
-//! value: what cannot be had is `None`, what cannot be done says so. Only callouts are left to the SDK, since
-//! its dispatcher must know of them.
+//! The proxy-wasm SDK has these calls too, but panics on a status it does not expect and takes the VM along. Here every
+//! status is a value: what cannot be had is `None`, what cannot be done says so.
 //!
 //! Safety, for all of them: pointers and lengths are of slices that outlive the call, and a buffer that Envoy returns was
-//! allocated by the SDK's `proxy_on_memory_allocate` as a `Vec<u8>` of exactly the returned size, and is ours to free.
+//! allocated by `proxy_on_memory_allocate` with exactly the returned size, and is ours to free.
 
+use std::fmt;
 use std::ptr::null_mut;
 use std::time::Duration;
 
@@ -17,7 +17,29 @@ const NOT_FOUND: u32 = 1;
 
 /// The call failed, with this `WasmResult`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Failed(pub(crate) u32);
+pub(crate) struct Failed(u32);
+
+/// As the ABI calls it, with its number.
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            1 => "NotFound",
+            2 => "BadArgument",
+            3 => "SerializationFailure",
+            4 => "ParseFailure",
+            5 => "BadExpression",
+            6 => "InvalidMemoryAccess",
+            7 => "Empty",
+            8 => "CasMismatch",
+            9 => "ResultMismatch",
+            10 => "InternalFailure",
+            11 => "BrokenConnection",
+            12 => "Unimplemented",
+            _ => "unknown",
+        };
+        write!(f, "{name} ({})", self.0)
+    }
+}
 
 /// Buffers and maps by their numbers in the proxy-wasm ABI 0.2.1.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +82,18 @@ unsafe extern "C" {
         size: *mut usize,
     ) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout: u32,
+        token: *mut u32,
+    ) -> u32;
     fn proxy_send_local_response(
         status: u32,
         details: *const u8,
@@ -90,9 +124,8 @@ pub(crate) fn logs(level: LogLevel) -> bool {
 
 /// Has `on_tick` of the current root context called at this interval, at least a millisecond: zero would turn it off.
 pub(crate) fn set_tick_period(period: Duration) {
-    let milliseconds = u32::try_from(period.as_millis()).unwrap_or(u32::MAX).max(1);
     // SAFETY: no pointers
-    unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
+    unsafe { proxy_set_tick_period_milliseconds(milliseconds(period).max(1)) };
 }
 
 /// Up to `size` bytes from the beginning of a buffer.
@@ -118,6 +151,30 @@ pub(crate) fn headers(map: Map) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     // SAFETY: see above
     let serialized = returned(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) }).ok()?;
     deserialized(&serialized)
+}
+
+/// Sends a callout without a body from the current root context, which is told of its end by the returned token.
+pub(crate) fn http_call(cluster: &str, headers: &[(&str, &str)], timeout: Duration) -> Result<u32, Failed> {
+    let headers = serialized(headers);
+    let trailers = serialized(&[]);
+    let none = b"";
+    let mut token = 0;
+    // SAFETY: see above
+    let status = unsafe {
+        proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            none.as_ptr(),
+            none.len(),
+            trailers.as_ptr(),
+            trailers.len(),
+            milliseconds(timeout),
+            &raw mut token,
+        )
+    };
+    if status == OK { Ok(token) } else { Err(Failed(status)) }
 }
 
 /// Makes another context the one that calls are about, until the callback ends; false if Envoy has it no more.
@@ -159,6 +216,10 @@ pub(crate) fn counter(name: &str) -> Option<u32> {
 pub(crate) fn increment(counter: u32) {
     // SAFETY: no pointers
     unsafe { proxy_increment_metric(counter, 1) };
+}
+
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, Failed> {

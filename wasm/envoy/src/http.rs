@@ -4,11 +4,17 @@ use std::rc::Rc;
 
 use jwt_reissuer::Outcome;
 use jwt_reissuer::http::{Body, Request, Response, Route};
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
 
 use crate::hostcalls::{self, Buffer, Failed, LogLevel, Map};
 use crate::root::{AT_ONCE, Filter};
+
+/// What Envoy is to do with a request, by the numbers of the proxy-wasm ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Action {
+    Continue = 0,
+    Pause = 1,
+}
 
 /// One request.
 pub(crate) struct Http {
@@ -31,6 +37,46 @@ enum State {
 impl Http {
     pub(crate) const fn new(id: u32, filter: Option<Rc<Filter>>) -> Self {
         Self { id, filter, state: State::Passing }
+    }
+
+    pub(crate) fn on_request_headers(&mut self, end_of_stream: bool) -> Action {
+        let Some(filter) = self.filter.clone() else { return Action::Continue };
+        let route = match route(&filter) {
+            Ok(Route::NotOurs) => return Action::Continue,
+            Ok(route) => route,
+            Err(why) => {
+                // Whose it is cannot be told, and it may carry a token for us.
+                hostcalls::log(
+                    LogLevel::Error,
+                    &format!("jwt-reissuer: the host did not say what is asked for: {why}"),
+                );
+                send(&Response::new(500));
+                self.state = State::Answered;
+                return Action::Pause;
+            }
+        };
+        // Without headers there is no token: the answer is a refusal.
+        let headers = hostcalls::headers(Map::RequestHeaders).unwrap_or_default();
+        let body = if end_of_stream { Body::None } else { Body::Unread };
+        self.decide(&filter, Request::new(route, headers, body))
+    }
+
+    pub(crate) fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        let State::Reading { limit, buffered, .. } = &mut self.state else { return self.action() };
+        *buffered = size;
+        if end_of_stream || size > *limit { self.body_read() } else { Action::Pause }
+    }
+
+    pub(crate) fn on_request_trailers(&mut self) -> Action {
+        // Trailers end a body whose last part did not say so.
+        self.body_read()
+    }
+
+    /// It is over.
+    pub(crate) fn on_done(&mut self) {
+        if let (State::Waiting, Some(filter)) = (&self.state, &self.filter) {
+            filter.reissuer.borrow_mut().forget(self.id);
+        }
     }
 
     fn decide(&mut self, filter: &Filter, request: Request) -> Action {
@@ -85,50 +131,6 @@ impl Http {
             State::Passing => Action::Continue,
             State::Reading { .. } | State::Waiting | State::Answered => Action::Pause,
         }
-    }
-}
-
-impl HttpContext for Http {
-    fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
-        let Some(filter) = self.filter.clone() else { return Action::Continue };
-        let route = match route(&filter) {
-            Ok(Route::NotOurs) => return Action::Continue,
-            Ok(route) => route,
-            Err(Failed(status)) => {
-                // Whose it is cannot be told, and it may carry a token for us.
-                hostcalls::log(
-                    LogLevel::Error,
-                    &format!("jwt-reissuer: no request line from the host: status {status}"),
-                );
-                send(&Response::new(500));
-                self.state = State::Answered;
-                return Action::Pause;
-            }
-        };
-        // Without headers there is no token: the answer is a refusal.
-        let headers = hostcalls::headers(Map::RequestHeaders).unwrap_or_default();
-        let body = if end_of_stream { Body::None } else { Body::Unread };
-        self.decide(&filter, Request::new(route, headers, body))
-    }
-
-    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        let State::Reading { limit, buffered, .. } = &mut self.state else { return self.action() };
-        *buffered = size;
-        if end_of_stream || size > *limit { self.body_read() } else { Action::Pause }
-    }
-
-    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        // Trailers end a body whose last part did not say so.
-        self.body_read()
-    }
-}
-
-impl Context for Http {
-    fn on_done(&mut self) -> bool {
-        if let (State::Waiting, Some(filter)) = (&self.state, &self.filter) {
-            filter.reissuer.borrow_mut().forget(self.id);
-        }
-        true
     }
 }
 

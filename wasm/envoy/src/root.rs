@@ -7,11 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jwt_reissuer::crypto::SoftwareCrypto;
 use jwt_reissuer::{Answer, Config, Fetch, FetchId, Now, Reissuer};
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::ContextType;
 
 use crate::hostcalls::{self, Buffer, LogLevel, Map};
-use crate::http::{Http, send};
+use crate::http::send;
 use crate::observe::Observer;
 
 /// Waiting requests answered in one callback. Each may cost a signature, ten milliseconds where Envoy has none of its own,
@@ -52,6 +50,55 @@ impl Filter {
 }
 
 impl Root {
+    /// False refuses this configuration, and Envoy goes on with the one before. What may pass, such as an API server that
+    /// does not answer, is no reason for it.
+    pub(crate) fn on_configure(&mut self, size: usize) -> bool {
+        match self.configure(size) {
+            Ok(filter) => {
+                self.filter = Some(Rc::new(filter));
+                // Their answers are none to what this filter fetches, though their numbers may be the same.
+                self.callouts.clear();
+                // Not here: a worker has no internal listeners yet, and Envoy 1.40 can crash on a callout to one.
+                hostcalls::set_tick_period(AT_ONCE);
+                true
+            }
+            Err(why) => {
+                hostcalls::log(LogLevel::Critical, &format!("jwt-reissuer: configuration refused: {why}"));
+                false
+            }
+        }
+    }
+
+    pub(crate) fn on_tick(&mut self) {
+        self.work();
+    }
+
+    /// A callout came to its end. One that this context did not send, or that was answered before, is none of its own.
+    pub(crate) fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize) {
+        let (Some(filter), Some(id)) = (self.filter.clone(), self.callouts.remove(&token)) else { return };
+        let body;
+        let answer = if headers == 0 {
+            Answer::Failed("no response")
+        } else {
+            let status = hostcalls::header(Map::CalloutResponseHeaders, ":status")
+                .ok()
+                .flatten()
+                .and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok())
+                .unwrap_or(0);
+            // One byte more than is taken shows that there is more.
+            let size = body_size.min(id.max_bytes().saturating_add(1));
+            body = hostcalls::buffer(Buffer::CalloutResponseBody, size).unwrap_or_default();
+            Answer::Response { status, body: &body }
+        };
+        filter.reissuer.borrow_mut().handle_fetched(id, answer, filter.now());
+        self.work();
+    }
+
+    /// What serves the requests that come now.
+    pub(crate) fn filter(&self) -> Option<Rc<Filter>> {
+        self.filter.clone()
+    }
+
     fn configure(&self, size: usize) -> Result<Filter, String> {
         let text = hostcalls::buffer(Buffer::PluginConfiguration, size).ok_or("cannot be read")?;
         if text.is_empty() {
@@ -78,7 +125,7 @@ impl Root {
         loop {
             let fetch = filter.reissuer.borrow_mut().poll_fetch(filter.now());
             let Some(fetch) = fetch else { break };
-            match self.dispatch(&fetch) {
+            match dispatch(&fetch) {
                 Ok(token) => {
                     self.callouts.insert(token, fetch.id);
                 }
@@ -100,72 +147,18 @@ impl Root {
         let next = filter.reissuer.borrow().next_tick(filter.now());
         hostcalls::set_tick_period(next);
     }
-
-    fn dispatch(&self, fetch: &Fetch) -> Result<u32, String> {
-        let headers = vec![
-            (":method", "GET"),
-            (":authority", fetch.authority.as_str()),
-            (":path", fetch.path.as_str()),
-            ("accept", fetch.accept),
-        ];
-        self.dispatch_http_call(&fetch.cluster, headers, None, Vec::new(), fetch.timeout)
-            .map_err(|status| format!("callout to cluster {} not sent: {status:?}", fetch.cluster))
-    }
 }
 
-impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _trailers: usize) {
-        let (Some(filter), Some(id)) = (self.filter.clone(), self.callouts.remove(&token)) else { return };
-        let body;
-        let answer = if headers == 0 {
-            Answer::Failed("no response")
-        } else {
-            let status = hostcalls::header(Map::CalloutResponseHeaders, ":status")
-                .ok()
-                .flatten()
-                .and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok())
-                .unwrap_or(0);
-            // One byte more than is taken shows that there is more.
-            let size = body_size.min(id.max_bytes().saturating_add(1));
-            body = hostcalls::buffer(Buffer::CalloutResponseBody, size).unwrap_or_default();
-            Answer::Response { status, body: &body }
-        };
-        filter.reissuer.borrow_mut().handle_fetched(id, answer, filter.now());
-        self.work();
-    }
-}
-
-impl RootContext for Root {
-    /// False refuses this configuration, and Envoy goes on with the one before. What may pass, such as an API server that
-    /// does not answer, is no reason for it.
-    fn on_configure(&mut self, size: usize) -> bool {
-        match self.configure(size) {
-            Ok(filter) => {
-                self.filter = Some(Rc::new(filter));
-                // Their answers are none to what this filter fetches, though their numbers may be the same.
-                self.callouts.clear();
-                // Not here: a worker has no internal listeners yet, and Envoy 1.40 can crash on a callout to one.
-                hostcalls::set_tick_period(AT_ONCE);
-                true
-            }
-            Err(why) => {
-                hostcalls::log(LogLevel::Critical, &format!("jwt-reissuer: configuration refused: {why}"));
-                false
-            }
-        }
-    }
-
-    fn on_tick(&mut self) {
-        self.work();
-    }
-
-    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http::new(id, self.filter.clone())))
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
-    }
+/// Sends a callout, and gives its token.
+fn dispatch(fetch: &Fetch) -> Result<u32, String> {
+    let headers = [
+        (":method", "GET"),
+        (":authority", fetch.authority.as_str()),
+        (":path", fetch.path.as_str()),
+        ("accept", fetch.accept),
+    ];
+    hostcalls::http_call(&fetch.cluster, &headers, fetch.timeout)
+        .map_err(|why| format!("callout to cluster {} not sent: {why}", fetch.cluster))
 }
 
 /// How soon the root context is to look again when a request has given it something to do: a request cannot send a callout

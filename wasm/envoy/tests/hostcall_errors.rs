@@ -4,11 +4,11 @@
 mod fake_envoy;
 mod kubernetes;
 
-use fake_envoy::{Action, Answer, Envoy, NOT_FOUND, Request, count, log_lines, with};
-use kubernetes::{KEYS, cold, configuration, fetch, jwks, signing_key_pem, token, warm};
+use fake_envoy::{Action, Answer, Envoy, INTERNAL_FAILURE, NOT_FOUND, Request, answers, count, log_lines, with};
+use kubernetes::{KEYS, SIGNING_KEYS, cold, configuration, fetch, jwks, signing_key_pem, token, warm};
 
-/// What the filter calls itself
-const HOSTCALLS: [&str; 9] = [
+/// All that the filter calls
+const HOSTCALLS: [&str; 11] = [
     "proxy_log",
     "proxy_get_log_level",
     "proxy_set_tick_period_milliseconds",
@@ -18,6 +18,8 @@ const HOSTCALLS: [&str; 9] = [
     "proxy_send_local_response",
     "proxy_define_metric",
     "proxy_increment_metric",
+    "proxy_http_call",
+    "proxy_set_effective_context",
 ];
 
 /// All of proxy-wasm's WasmResult but Ok, and one that is none of them
@@ -30,6 +32,19 @@ fn every_failure() -> impl Iterator<Item = (&'static str, u32)> {
 /// A request without `:authority` is to nobody, and that is what this status says.
 fn says_there_is_no_authority(failure: (&str, u32)) -> bool {
     failure == ("proxy_get_header_map_value", NOT_FOUND)
+}
+
+#[test]
+fn the_list_of_hostcalls_is_all_that_a_life_of_the_filter_calls() {
+    let envoy = cold();
+    let waiting = envoy.send(&Request::reissue(&token()));
+    envoy.tick();
+    fetch(&envoy);
+    assert_eq!(waiting.status(), Some(200));
+    envoy.send_with_body(&Request::form(&token())).body("a=b", true);
+    let called = with(|state| state.calls.clone());
+    assert_eq!(called.iter().find(|call| !HOSTCALLS.contains(call)), None);
+    assert_eq!(HOSTCALLS.iter().find(|call| !called.contains(call)), None);
 }
 
 #[test]
@@ -138,4 +153,51 @@ fn a_path_that_cannot_be_read_does_not_pass_on_a_shared_host_either() {
             assert_eq!((stream.action, stream.status()), (Action::Pause, Some(500)), "{field} {path}");
         }
     }
+}
+
+#[test]
+fn an_answer_that_cannot_be_sent_is_nobody_elses() {
+    let envoy = cold();
+    let first = envoy.send(&Request::discovery());
+    let other = envoy.send(&Request::reissue(&token()));
+    envoy.tick();
+    envoy.fail("proxy_set_effective_context", INTERNAL_FAILURE);
+    fetch(&envoy);
+    assert_eq!(answers(), []);
+    envoy.heal();
+    let next = envoy.send(&Request::discovery());
+    envoy.tick_until_idle();
+    assert_eq!(answers(), [(next.id, 200)], "{first:?} and {other:?} are Envoy's to end");
+}
+
+#[test]
+fn a_callout_that_cannot_be_sent_is_a_failed_fetch_and_says_why() {
+    for status in STATUSES {
+        let envoy = cold();
+        let waiting = envoy.send(&Request::discovery());
+        envoy.fail("proxy_http_call", status);
+        envoy.tick();
+        assert_eq!(waiting.status(), Some(503), "{status}");
+        let expected = format!("signing keys not loaded: callout to cluster {SIGNING_KEYS} not sent: ");
+        assert!(log_lines().iter().any(|line| line.starts_with(&expected)), "{status}: {:?}", log_lines());
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_is_ignored() {
+    let envoy = cold();
+    let waiting = envoy.send(&Request::reissue(&token()));
+    envoy.tick();
+    let first = with(|state| state.callouts[0].token);
+    for unknown in [0, u32::MAX, envoy.root] {
+        envoy.answer_token(unknown, Answer::of("200", signing_key_pem()));
+    }
+    assert_eq!(count("jwt_reissuer.keyring.loaded"), 0);
+    fetch(&envoy);
+    assert_eq!(waiting.status(), Some(200));
+    for twice in [Answer::of("200", "x"), Answer::none()] {
+        envoy.answer_token(first, twice);
+    }
+    assert_eq!(count("jwt_reissuer.keyring.failed"), 0);
+    assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200));
 }

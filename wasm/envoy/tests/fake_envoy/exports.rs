@@ -1,10 +1,12 @@
 //! What the filter exports, with contexts and sizes as Envoy gives them.
 
+// Has it linked: nothing of it is named here but its exports.
+use jwt_reissuer_envoy as _;
+
 use super::Action;
 
 unsafe extern "C" {
     safe fn proxy_on_context_create(context: u32, root: u32);
-    safe fn proxy_on_vm_start(root: u32, size: usize) -> bool;
     safe fn proxy_on_configure(root: u32, size: usize) -> bool;
     safe fn proxy_on_tick(root: u32);
     safe fn proxy_on_request_headers(context: u32, headers: usize, end_of_stream: bool) -> u32;
@@ -17,10 +19,6 @@ unsafe extern "C" {
 
 pub fn on_context_create(context: u32, root: u32) {
     proxy_on_context_create(context, root);
-}
-
-pub fn on_vm_start(root: u32) -> bool {
-    proxy_on_vm_start(root, 0)
 }
 
 pub fn on_configure(root: u32, size: usize) -> bool {

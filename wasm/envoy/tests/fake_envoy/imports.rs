@@ -206,28 +206,6 @@ extern "C" fn proxy_increment_metric(id: u32, by: i64) -> u32 {
     })
 }
 
-/// What the SDK imports and the filter has no use for.
-macro_rules! never_called {
-    ($($name:ident)*) => {
-        $(
-            #[unsafe(no_mangle)]
-            extern "C" fn $name() -> u32 {
-                with(|state| state.faults.push(format!("{} was called", stringify!($name))));
-                INTERNAL_FAILURE
-            }
-        )*
-    };
-}
-
-never_called! {
-    proxy_get_current_time_nanoseconds proxy_set_buffer_bytes proxy_set_header_map_pairs
-    proxy_remove_header_map_value proxy_replace_header_map_value proxy_add_header_map_value
-    proxy_get_property proxy_set_property proxy_get_shared_data proxy_set_shared_data
-    proxy_register_shared_queue proxy_resolve_shared_queue proxy_dequeue_shared_queue proxy_enqueue_shared_queue
-    proxy_continue_stream proxy_close_stream proxy_grpc_call proxy_grpc_stream proxy_grpc_send proxy_grpc_cancel
-    proxy_grpc_close proxy_get_status proxy_call_foreign_function proxy_done proxy_get_metric proxy_record_metric
-}
-
 unsafe fn bytes<'a>(data: *const u8, size: usize) -> &'a [u8] {
     if size == 0 {
         return &[];
