@@ -104,8 +104,8 @@ impl Root {
         if text.is_empty() {
             return Err("is empty".into());
         }
-        if text.first() == Some(&b'\n') {
-            // Envoy hands a Struct over as protobuf, whose first byte is the tag of its first field.
+        if text.first() == Some(&b'\n') && text.trim_ascii_start().first() != Some(&b'{') {
+            // A Struct comes as protobuf. Its first byte is the tag of its first field, and looks like an empty line.
             return Err("is not JSON: give it as google.protobuf.StringValue, not as Struct".into());
         }
         let config = Config::from_json(&text, &|name| std::env::var(name).ok()).map_err(|error| error.to_string())?;

@@ -71,6 +71,14 @@ fn what_is_no_json_text_is_refused_and_told_what_it_is() {
 }
 
 #[test]
+fn empty_lines_around_a_configuration_are_nothing_to_it() {
+    for text in ["\n{}", "\n\n  {}", "\r\n{}\n", " {} "] {
+        let envoy = Envoy::start();
+        assert!(envoy.configure(text.replace("{}", &configuration(|_| {}))), "{text:?}: {:?}", log_lines());
+    }
+}
+
+#[test]
 fn a_refused_update_leaves_the_running_configuration_serving() {
     let mut envoy = cold();
     assert!(!envoy.update(b"{}"));
