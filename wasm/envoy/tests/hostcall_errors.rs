@@ -195,9 +195,40 @@ fn an_answer_that_nobody_waits_for_is_ignored() {
     assert_eq!(count("jwt_reissuer.keyring.loaded"), 0);
     fetch(&envoy);
     assert_eq!(waiting.status(), Some(200));
+    with(|state| state.calls.clear());
     for twice in [Answer::of("200", "x"), Answer::none()] {
         envoy.answer_token(first, twice);
     }
-    assert_eq!(count("jwt_reissuer.keyring.failed"), 0);
+    assert_eq!(with(|state| state.calls.clone()), Vec::<&str>::new(), "it is not even looked at");
     assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200));
+}
+
+#[test]
+fn a_context_that_is_not_there_does_nothing_and_lets_nothing_pass() {
+    let envoy = warm();
+    with(|state| state.calls.clear());
+    let nobodys = Envoy { root: u32::MAX };
+    assert!(!nobodys.configure(configuration(|_| {})));
+    nobodys.tick();
+    nobodys.answer_token(1, Answer::of("200", jwks()));
+    for host in ["reissuer.example.com", "shop.example.com"] {
+        let stream = nobodys.send_with_body(&Request::reissue(&token()).header(":authority", host));
+        assert_eq!(
+            (stream.action, stream.body("x", true), stream.trailers()),
+            (Action::Pause, Action::Pause, Action::Pause)
+        );
+        stream.close();
+    }
+    assert_eq!(with(|state| state.calls.clone()), Vec::<&str>::new());
+    assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200));
+
+    // Nor does one that is there no more.
+    let passing = envoy.send_with_body(&Request::reissue(&token()).header(":authority", "shop.example.com"));
+    assert_eq!(passing.trailers(), Action::Continue);
+    passing.close();
+    assert_eq!(passing.trailers(), Action::Pause);
+    envoy.close();
+    with(|state| state.calls.clear());
+    envoy.tick();
+    assert_eq!(with(|state| state.calls.clone()), Vec::<&str>::new());
 }

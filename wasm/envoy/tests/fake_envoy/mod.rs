@@ -150,7 +150,7 @@ impl Envoy {
         if taken {
             self.root = updated.root;
         } else {
-            close(updated.root);
+            updated.close();
         }
         taken
     }
@@ -160,6 +160,11 @@ impl Envoy {
         with(|state| state.configuration = configuration.as_ref().to_vec());
         enter(self.root);
         exports::on_configure(self.root, size)
+    }
+
+    /// The root context goes away.
+    pub fn close(&self) {
+        close(self.root);
     }
 
     pub fn tick(&self) {
