@@ -5,8 +5,8 @@ use std::rc::Rc;
 use jwt_reissuer::Outcome;
 use jwt_reissuer::http::{Body, Request, Response, Route};
 
+use crate::filter::{AT_ONCE, Filter, send};
 use crate::hostcalls::{self, Buffer, Failed, LogLevel, Map};
-use crate::root::{AT_ONCE, Filter};
 
 /// What Envoy is to do with a request, by the numbers of the proxy-wasm ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,10 +152,4 @@ fn request_body(size: usize) -> Option<Vec<u8>> {
         return Some(Vec::new());
     }
     hostcalls::buffer(Buffer::RequestBody, size).filter(|body| body.len() == size)
-}
-
-/// Answers the stream that is current.
-pub(crate) fn send(response: &Response) {
-    let headers: Vec<(&str, &str)> = response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    hostcalls::send_response(response.status, &headers, &response.body);
 }

@@ -7,6 +7,7 @@
 
 #[allow(unsafe_code)]
 mod exports;
+mod filter;
 #[allow(unsafe_code)]
 mod hostcalls;
 mod http;

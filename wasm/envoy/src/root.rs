@@ -1,16 +1,13 @@
 //! The root context: configuration, callouts, and the answers to requests that waited.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jwt_reissuer::crypto::SoftwareCrypto;
-use jwt_reissuer::{Answer, Config, Fetch, FetchId, Now, Reissuer};
+use jwt_reissuer::{Answer, Config, Fetch, FetchId, Reissuer};
 
+use crate::filter::{AT_ONCE, Filter, send};
 use crate::hostcalls::{self, Buffer, LogLevel, Map};
-use crate::http::send;
-use crate::observe::Observer;
 
 /// Waiting requests answered in one callback. Each may cost a signature, ten milliseconds where Envoy has none of its own,
 /// and all that time the worker serves nobody else.
@@ -22,31 +19,6 @@ pub(crate) struct Root {
     filter: Option<Rc<Filter>>,
     /// Callouts in flight, by Envoy's token
     callouts: BTreeMap<u32, FetchId>,
-}
-
-/// What the root context and the requests of one configuration share.
-pub(crate) struct Filter {
-    pub(crate) reissuer: RefCell<Reissuer>,
-    observer: RefCell<Observer>,
-    started: Instant,
-}
-
-impl Filter {
-    /// Both clocks.
-    pub(crate) fn now(&self) -> Now {
-        // A clock before 1970 is a clock at 1970: every token is issued in its future.
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Now { unix, monotonic: self.started.elapsed() }
-    }
-
-    /// Logs and counts what happened.
-    pub(crate) fn observe(&self) {
-        loop {
-            let event = self.reissuer.borrow_mut().poll_event();
-            let Some(event) = event else { return };
-            self.observer.borrow_mut().observe(&event);
-        }
-    }
 }
 
 impl Root {
@@ -112,11 +84,7 @@ impl Root {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| format!("no random numbers from the host: {error}"))?;
         let reissuer = Reissuer::new(config, Box::new(SoftwareCrypto), seed).map_err(|error| error.to_string())?;
-        Ok(Filter {
-            reissuer: RefCell::new(reissuer),
-            observer: RefCell::new(Observer::default()),
-            started: Instant::now(),
-        })
+        Ok(Filter::new(reissuer))
     }
 
     /// Everything that is due: fetches, a slice of the waiting requests, logs and counters, the next tick.
@@ -160,7 +128,3 @@ fn dispatch(fetch: &Fetch) -> Result<u32, String> {
     hostcalls::http_call(&fetch.cluster, &headers, fetch.timeout)
         .map_err(|why| format!("callout to cluster {} not sent: {why}", fetch.cluster))
 }
-
-/// How soon the root context is to look again when a request has given it something to do: a request cannot send a callout
-/// that outlives it.
-pub(crate) const AT_ONCE: Duration = Duration::from_millis(1);

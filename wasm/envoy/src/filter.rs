@@ -1,0 +1,49 @@
+//! What the root context and the requests of one configuration share.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use jwt_reissuer::http::Response;
+use jwt_reissuer::{Now, Reissuer};
+
+use crate::hostcalls;
+use crate::observe::Observer;
+
+/// How soon the root context is to look again when a request has given it something to do: a request cannot send a callout
+/// that outlives it.
+pub(crate) const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// One configuration at work.
+pub(crate) struct Filter {
+    pub(crate) reissuer: RefCell<Reissuer>,
+    observer: RefCell<Observer>,
+    started: Instant,
+}
+
+impl Filter {
+    pub(crate) fn new(reissuer: Reissuer) -> Self {
+        Self { reissuer: RefCell::new(reissuer), observer: RefCell::new(Observer::default()), started: Instant::now() }
+    }
+
+    /// Both clocks.
+    pub(crate) fn now(&self) -> Now {
+        // A clock before 1970 is a clock at 1970: every token is issued in its future.
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Now { unix, monotonic: self.started.elapsed() }
+    }
+
+    /// Logs and counts what happened.
+    pub(crate) fn observe(&self) {
+        loop {
+            let event = self.reissuer.borrow_mut().poll_event();
+            let Some(event) = event else { return };
+            self.observer.borrow_mut().observe(&event);
+        }
+    }
+}
+
+/// Answers the stream that is current.
+pub(crate) fn send(response: &Response) {
+    let headers: Vec<(&str, &str)> = response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    hostcalls::send_response(response.status, &headers, &response.body);
+}
