@@ -1,7 +1,8 @@
-//! An independent verifier of what is issued: `judge ISSUER AUDIENCE < token`.
+//! An independent verifier of what is issued: `judge ISSUER AUDIENCE [DISCOVERY JWKS] < token`.
 //!
 //! Reads the issuer's discovery document and key set as any relying party would, and checks the token with jwt-simple,
-//! which shares no parser and no claim check with the project. Prints the claims, or says why not and fails.
+//! which shares no parser and no claim check with the project. Prints the claims, or says why not and fails. Speaks no TLS:
+//! for an https issuer the two documents are given as files.
 #![allow(missing_docs, reason = "a program")]
 
 use std::collections::HashSet;
@@ -15,15 +16,25 @@ use serde_json::Value;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [issuer, audience] = arguments.as_slice() else { return Err("usage: judge ISSUER AUDIENCE < token".into()) };
+    let (issuer, audience, files) = match arguments.as_slice() {
+        [issuer, audience] => (issuer, audience, None),
+        [issuer, audience, discovery, jwks] => (issuer, audience, Some((discovery, jwks))),
+        _ => return Err("usage: judge ISSUER AUDIENCE [DISCOVERY JWKS] < token".into()),
+    };
     let mut token = String::new();
     std::io::stdin().read_to_string(&mut token)?;
 
-    let discovery = fetch(&format!("{issuer}/.well-known/openid-configuration"))?;
+    let discovery = match files {
+        Some((discovery, _)) => read(discovery)?,
+        None => fetch(&format!("{issuer}/.well-known/openid-configuration"))?,
+    };
     if discovery["issuer"] != issuer.as_str() {
         return Err(format!("the discovery document names issuer {}", discovery["issuer"]).into());
     }
-    let jwks = fetch(discovery["jwks_uri"].as_str().ok_or("no jwks_uri")?)?;
+    let jwks = match files {
+        Some((_, jwks)) => read(jwks)?,
+        None => fetch(discovery["jwks_uri"].as_str().ok_or("no jwks_uri")?)?,
+    };
 
     let header = Token::decode_metadata(&token)?;
     let kid = header.key_id().ok_or("no kid")?;
@@ -62,4 +73,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn fetch(url: &str) -> Result<Value, Box<dyn Error>> {
     let body = ureq::get(url).call()?.body_mut().read_to_string()?;
     Ok(serde_json::from_str(&body)?)
+}
+
+fn read(file: &str) -> Result<Value, Box<dyn Error>> {
+    Ok(serde_json::from_slice(&std::fs::read(file)?)?)
 }
