@@ -1,0 +1,109 @@
+"""Verifiers that are not ours, as programs: each reads the issuer's documents by itself and says yes, or why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+
+from . import installed
+
+PASSWORD = "not-a-secret"
+SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a verifier made of a token."""
+
+    accepted: bool
+    why: str
+    claims: dict[str, Any] = field(default_factory=dict)
+
+
+Ask = Callable[[str, str, str], Verdict]
+"""token, issuer, audience"""
+
+
+@dataclass(frozen=True)
+class Judge:
+    name: str
+    what: str
+    """Who has it inside, for a reader who wonders whether it matters to them."""
+    ask: Ask
+
+
+def programs(roots: Path, directory: Path) -> list[Judge]:
+    """All judges that are programs, with the certificate authorities that they are to trust."""
+    trust = java_trust_store(roots, directory / "roots.p12")
+    environment = {
+        # Each language has its own way to be told of an authority.
+        "SSL_CERT_FILE": str(roots), "SSL_CERT_DIR": str(directory / "no-roots"), "REQUESTS_CA_BUNDLE": str(roots),
+        "NODE_EXTRA_CA_CERTS": str(roots),
+        "JDK_JAVA_OPTIONS": (
+            f"-Djavax.net.ssl.trustStore={trust} -Djavax.net.ssl.trustStoreType=PKCS12"
+            f" -Djavax.net.ssl.trustStorePassword={PASSWORD}"
+        ),
+    }
+    python, node = sys.executable, str(installed.node())
+
+    def program(*argv: str) -> Ask:
+        return lambda token, issuer, audience: _answer([*argv, issuer, audience], token, environment)
+
+    def jwt_simple(token: str, issuer: str, audience: str) -> Verdict:
+        documents = _documents(issuer, roots, directory)
+        return _answer([str(installed.judge()), issuer, audience, *documents], token, environment)
+
+    scripts = installed.REPOSITORY / "tests" / "judges" / "python"
+    return [
+        Judge("PyJWT", "Python services", program(python, str(scripts / "pyjwt.py"))),
+        Judge("google-auth", "Google's client libraries for Python", program(python, str(scripts / "google_auth.py"))),
+        Judge("jose", "JavaScript services", program(node, str(installed.node_judge("jose.mjs")))),
+        Judge("aws-jwt-verify", "AWS Labs' verifier for Node", program(node, str(installed.node_judge("aws-jwt-verify.mjs")))),
+        Judge("go-oidc", "Go services, Dex, many Kubernetes tools", program(str(installed.go_judge("go-oidc")))),
+        Judge("hashicorp/cap", "Vault and OpenBao", program(str(installed.go_judge("cap")))),
+        Judge("Nimbus", "Spring Security and most of Java", program(*installed.java_judge())),
+        Judge("jwt-simple", "Rust services", jwt_simple),
+    ]
+
+
+def java_trust_store(roots: Path, path: Path) -> Path:
+    certificates = [
+        pkcs12.PKCS12Certificate(certificate, b"root") for certificate in x509.load_pem_x509_certificates(roots.read_bytes())
+    ]
+    password = PASSWORD.encode()
+    path.write_bytes(pkcs12.serialize_java_truststore(certificates, BestAvailableEncryption(password)))
+    return path
+
+
+def _documents(issuer: str, roots: Path, directory: Path) -> list[str]:
+    """Discovery document and key set as files, for the judge that speaks no TLS."""
+    context = ssl.create_default_context(cafile=str(roots))
+    url, files = f"{issuer}/.well-known/openid-configuration", []
+    for name in ("discovery", "jwks"):
+        with urllib.request.urlopen(url, timeout=10, context=context) as answer:
+            content = answer.read()
+        files.append(directory / f"{name}.json")
+        files[-1].write_bytes(content)
+        url = json.loads(content).get("jwks_uri", "")
+    return [str(file) for file in files]
+
+
+def _answer(argv: list[str], token: str, environment: dict[str, str]) -> Verdict:
+    answer = subprocess.run(
+        argv, input=token, env={**os.environ, **environment}, capture_output=True, text=True, timeout=SECONDS
+    )
+    if answer.returncode == 0:
+        return Verdict(True, "", json.loads(answer.stdout))
+    lines = [line for line in answer.stderr.splitlines() if line.strip() and "JDK_JAVA_OPTIONS" not in line]
+    return Verdict(False, lines[-1] if lines else f"exit code {answer.returncode}")
