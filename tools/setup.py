@@ -19,7 +19,9 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "envoy": peers.install_envoy,
     "wasm-toolchain": rust.install,
     "cargo-deny": rust.install_cargo_deny,
-    "kubernetes": peers.install_kubernetes,
+    "kubernetes": peers.KUBERNETES.install,
+    "versitygw": peers.VERSITYGW.install,
+    "minio": peers.MINIO.install,
     "istio-schemas": peers.install_istio_schemas,
     "judges": judges.install_node,
 }

@@ -21,7 +21,15 @@ def envoy() -> Path:
 
 
 def kubernetes(program: str) -> Path:
-    return _existing(peers.kubernetes_directory() / program, "make setup")
+    return _existing(peers.KUBERNETES.directory() / program, "make setup")
+
+
+def versitygw() -> Path:
+    return _existing(peers.VERSITYGW.directory() / "versitygw", "make setup")
+
+
+def minio() -> Path:
+    return _existing(peers.MINIO.directory() / "minio", "make setup")
 
 
 def module() -> Path:
