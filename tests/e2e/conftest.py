@@ -14,24 +14,17 @@ from harness.kubernetes import ApiServer
 from harness.pki import private_pem
 from harness.processes import Supervisor
 from harness.signing_keys import one_line, rsa_key
+from harness.supervised import running, supervised
 from harness.tokens import Forger
 from harness.upstream import RecordingUpstream
 
 AUDIENCE = "https://reissuer.example.com"
 StartGateway = Callable[..., Gateway]
 
-_running: list[Supervisor] = []
+pytest_plugins = ["harness.supervised"]
 
 # Verifiers fetch from the gateway themselves; a proxy of this machine has no part in that.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report = yield
-    if report.failed:
-        report.sections += [("logs of the processes", supervisor.logs()) for supervisor in _running]
-    return report
 
 
 @pytest.fixture(scope="session")
@@ -106,25 +99,10 @@ def prepare_gateway(
     def prepare(api: ApiServer | None = None, keys: str = signing_keys) -> Gateway:
         supervisor = Supervisor(tmp_path_factory.mktemp("gateway"))
         supervisors.append(supervisor)
-        _running.append(supervisor)
+        running.append(supervisor)
         return Gateway(supervisor, api=api or cluster, signing_keys=keys, app_port=upstream.port)
 
     yield prepare
     for supervisor in supervisors:
         supervisor.stop()
-        _running.remove(supervisor)
-
-
-class supervised:
-    """A supervisor whose logs are shown with every failure while it runs."""
-
-    def __init__(self, directory: Path):
-        self._supervisor = Supervisor(directory)
-
-    def __enter__(self) -> Supervisor:
-        _running.append(self._supervisor)
-        return self._supervisor
-
-    def __exit__(self, *_: object) -> None:
-        _running.remove(self._supervisor)
-        self._supervisor.stop()
+        running.remove(supervisor)

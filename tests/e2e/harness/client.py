@@ -46,12 +46,13 @@ def request(
     body: bytes | None = None,
     tls: ssl.SSLContext | None = None,
     timeout: float = 15.0,
+    address: str = "127.0.0.1",
 ) -> Response:
-    """One request to 127.0.0.1:`port`, over a connection of its own. Adds Host and, with a body, Content-Length; nothing else."""
+    """One request to `address`:`port`, over a connection of its own. Adds Host and, with a body, Content-Length; nothing else."""
     if tls is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        connection = http.client.HTTPConnection(address, port, timeout=timeout)
     else:
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=tls)
+        connection = http.client.HTTPSConnection(address, port, timeout=timeout, context=tls)
     try:
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", host)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ class Gateway:
         self.log_level = "info"
         self.environment: dict[str, str] = {}
         self.host = ISSUER_HOST
+        self._tls: ssl.SSLContext | None = None
+        self._sample = sample
         self._process: Process | None = None
         self._api = api
         self._place_files(signing_keys)
@@ -77,6 +81,27 @@ class Gateway:
         self.config["issuer"] = f"http://127.0.0.1:{self.port}{path}"
         self.virtual_host["domains"].append("127.0.0.1")
         self.host = f"127.0.0.1:{self.port}"
+        return str(self.config["issuer"])
+
+    def serve_https(self, host: str, address: str, certificate: tuple[Path, Path], authority: Path) -> str:
+        """An issuer as the world has them: on port 443 of an address that `host` leads to, by the TLS that the sample shows.
+
+        `certificate` is the file with the chain and the one with the key; `authority` vouches for them to this gateway's
+        own clients.
+        """
+        self.port = 443
+        self.listener("gateway")["address"]["socket_address"] = {"address": address, "port_value": self.port}
+        socket = commented_tls(self._sample.read_text())
+        chain, key = certificate
+        socket["typed_config"]["common_tls_context"]["tls_certificates"] = [
+            {"certificate_chain": {"filename": str(chain)}, "private_key": {"filename": str(key)}}
+        ]
+        (filter_chain,) = self.listener("gateway")["filter_chains"]
+        filter_chain["transport_socket"] = socket
+        self._tls = ssl.create_default_context(cafile=str(authority))
+        self.host, self.config["issuer"] = host, f"https://{host}"
+        if host not in self.virtual_host["domains"]:
+            self.virtual_host["domains"] += [host, f"{host}."]
         return str(self.config["issuer"])
 
     def read_jwks_with_token(self, token: str) -> None:
@@ -155,7 +180,11 @@ class Gateway:
         return sum(each["value"] for each in stats if each.get("name") == f"wasmcustom.jwt_reissuer.{name}")
 
     def request(self, method: str, path: str, *, host: str | None = None, headers: client.Headers = (), body: bytes | None = None) -> client.Response:
-        return client.request(self.port, method, path, host=host or self.host, headers=headers, body=body)
+        # Over TLS by name: the certificate is for that.
+        address = "127.0.0.1" if self._tls is None else self.host
+        return client.request(
+            self.port, method, path, host=host or self.host, headers=headers, body=body, tls=self._tls, address=address
+        )
 
     def reissue(self, token: str, path: str = "/reissue", headers: client.Headers = ()) -> client.Response:
         return self.request("POST", path, headers=[("Authorization", f"Bearer {token}"), *headers])
@@ -192,6 +221,15 @@ class Gateway:
         (locality,) = found["load_assignment"]["endpoints"]
         (endpoint,) = locality["lb_endpoints"]
         endpoint["endpoint"]["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": port}
+
+
+def commented_tls(sample: str) -> dict[str, Any]:
+    """The transport socket that stands in the sample as a comment, for those whose TLS ends here."""
+    lines = itertools.dropwhile(lambda line: line.strip() != "#   transport_socket:", sample.splitlines())
+    comment = itertools.takewhile(lambda line: line.strip().startswith("#"), lines)
+    content = yaml.safe_load("\n".join(line.split("#", 1)[1] for line in comment))
+    socket: dict[str, Any] = content["transport_socket"]
+    return socket
 
 
 def connection_manager(listener: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class ApiServer:
     anonymous: bool = True
     issuer: str = ISSUER
     port: int = field(default_factory=free_port)
+    extra_arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         directory = self.supervisor.directory
@@ -37,11 +38,8 @@ class ApiServer:
         admin = self.authority.issue("admin", "admin", organization="system:masters")
         self._admin = ssl.create_default_context(cafile=str(self.authority.certificate))
         self._admin.load_cert_chain(*map(str, admin))
-        self.service_account_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._key_path = directory / "pki" / "service-account.key"
-        self._key_path.write_bytes(private_pem(self.service_account_key))
-        self._public_path = directory / "pki" / "service-account.pub"
-        self._public_path.write_bytes(public_pem(self.service_account_key))
+        self._public_paths: list[Path] = []
+        self._new_service_account_key()
         self._etcd_port, self._etcd_peer_port = free_port(), free_port()
         self._etcd: Process | None = None
         self._server: Process | None = None
@@ -69,6 +67,20 @@ class ApiServer:
         assert self._server is not None
         self._server.stop()
 
+    def rotate_service_account_key(self) -> None:
+        """Restarts the API server with a new key that signs; it goes on publishing, and accepting, the old one beside it."""
+        self.stop()
+        self._new_service_account_key()
+        self.start()
+
+    def _new_service_account_key(self) -> None:
+        number = len(self._public_paths)
+        self.service_account_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._key_path = self.supervisor.directory / "pki" / f"service-account-{number}.key"
+        self._key_path.write_bytes(private_pem(self.service_account_key))
+        self._public_paths.append(self._key_path.with_suffix(".pub"))
+        self._public_paths[-1].write_bytes(public_pem(self.service_account_key))
+
     def admin(self, method: str, path: str, content: Any = None) -> client.Response:
         """A request with the rights of a cluster administrator."""
         headers = [("Accept", "application/json")]
@@ -84,17 +96,24 @@ class ApiServer:
 
     def create(self, path: str, content: Any) -> Any:
         """Creates an object, or returns the one that is there."""
-        answer = self.admin("POST", path, content)
+        # Strict: a misspelled field is an error, not something to be dropped in silence.
+        answer = self.admin("POST", f"{path}?fieldValidation=Strict", content)
         if answer.status == 409:
             answer = self.admin("GET", f"{path}/{content['metadata']['name']}")
         assert answer.status in (200, 201), f"POST {path}: {answer.status} {answer.text()}"
         return answer.json()
 
-    def apply(self, manifest: Path) -> None:
-        """Creates the objects of a manifest file."""
-        paths = {"ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"}
-        for document in yaml.safe_load_all(manifest.read_text()):
-            self.create(paths[document["kind"]], document)
+    def apply(self, manifest: Path) -> list[Any]:
+        """Creates the objects of a manifest file; returns them as the server made them."""
+        return [self.apply_object(document) for document in yaml.safe_load_all(manifest.read_text())]
+
+    def apply_object(self, content: Any) -> Any:
+        paths = {
+            "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+            "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
+            "Pod": "/api/v1/namespaces/{namespace}/pods",
+        }
+        return self.create(paths[content["kind"]].format(namespace=content["metadata"].get("namespace")), content)
 
     def create_pod(self, namespace: str, service_account: str, pod: str) -> dict[str, str]:
         """A namespace, a service account in it and a pod that runs as it; the reference that binds a token to the pod."""
@@ -144,9 +163,11 @@ class ApiServer:
             "--tls-cert-file", str(certificate), "--tls-private-key-file", str(key),
             "--client-ca-file", str(self.authority.certificate),
             "--service-account-issuer", self.issuer, "--api-audiences", self.issuer,
-            "--service-account-key-file", str(self._public_path), "--service-account-signing-key-file", str(self._key_path),
+            *(f"--service-account-key-file={path}" for path in self._public_paths),
+            "--service-account-signing-key-file", str(self._key_path),
             "--authorization-mode", "RBAC", f"--anonymous-auth={str(self.anonymous).lower()}",
             "--service-cluster-ip-range", "10.96.0.0/24", "--endpoint-reconciler-type", "none",
             # The pods here have no token volume to be filled, and nobody makes each namespace's default service account.
             "--disable-admission-plugins", "ServiceAccount",
+            *self.extra_arguments,
         ]
