@@ -28,7 +28,7 @@ GO_BUILD = ["build", "-v", "-mod=readonly", "-trimpath", "-ldflags", "-s -w"]
 def python_key() -> str:
     # sys.base_prefix and the version: a virtual environment dies with the interpreter it was made from.
     interpreter, version = _interpreter()
-    return cache.recipe_hash(["venv 1", interpreter, version], [REQUIREMENTS])
+    return cache.recipe_hash(["venv 2", interpreter, version], [REQUIREMENTS])
 
 
 def python_directory() -> Path:
@@ -53,8 +53,20 @@ def install_python() -> Path:
         for program in into.glob("lib/python3*/site-packages/wasmtime_cli/wasmtime"):
             # Its wheel forgets to say that it is a program.
             program.chmod(0o755)
+        _point_scripts(into, python_directory())
 
     return cache.install("python", python_key(), build)
+
+
+def _point_scripts(made: Path, final: Path) -> None:
+    """Scripts such as `aws` name their interpreter by the directory in which they were made; it is about to be renamed."""
+    old = b"#!" + os.fsencode(made)
+    for script in (made / "bin").iterdir():
+        if not script.is_file() or script.is_symlink():
+            continue
+        content = script.read_bytes()
+        if content.startswith(old):
+            script.write_bytes(b"#!" + os.fsencode(final) + content[len(old):])
 
 
 def envoy_executable() -> Path:

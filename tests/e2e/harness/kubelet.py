@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,11 @@ class Pod:
         # Kubernetes turns `$$` into `$` in both; nothing that we ship relies on that.
         assert not any("$$" in each for each in command)
         return supervisor.start(name, command, {**self.environment(name), **environment})
+
+    def startup_probe_passes(self, name: str) -> bool:
+        """Whether the container's startup probe succeeds now."""
+        command = self.container(name)["startupProbe"]["exec"]["command"]
+        return subprocess.run(command, env={**os.environ, **self.environment(name)}).returncode == 0
 
     def _here(self, container: dict[str, Any], value: str) -> str:
         for mount in container.get("volumeMounts", []):

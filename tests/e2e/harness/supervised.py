@@ -1,11 +1,8 @@
-"""Shows what the servers of a test wrote when it fails. A pytest plugin: `pytest_plugins = ["harness.supervised"]`."""
+"""Which servers are running for the tests, so that their logs can be shown when one fails."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from .processes import Supervisor
 
@@ -26,11 +23,3 @@ class supervised:
     def __exit__(self, *_: object) -> None:
         running.remove(self._supervisor)
         self._supervisor.stop()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report = yield
-    if report.failed:
-        report.sections += [("logs of the processes", supervisor.logs()) for supervisor in running]
-    return report

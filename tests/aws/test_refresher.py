@@ -1,0 +1,185 @@
+"""The sidecar we ship: its script, taken from the manifest, runs as it stands there against a real gateway."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import StartPublicGateway
+from harness import installed
+from harness.gateway import Gateway, replace
+from harness.kubelet import Pod
+from harness.kubernetes import ApiServer
+from harness.processes import Process, Supervisor, eventually
+from harness.supervised import supervised
+from harness.tokens import Forger, decode
+
+REFRESHER = "token-refresher"
+LONGEST_RETRY = 10
+# The one number that is changed in what we ship: an hour is too long to wait for.
+HOURLY, EVERY_SECOND = "longest_pause=3600", "longest_pause=1"
+
+
+class Sidecar:
+    """The refresher of one pod, and the files that it works on."""
+
+    def __init__(self, pod: Pod, supervisor: Supervisor, trusting_tls: dict[str, str]):
+        self.pod = pod
+        self.supervisor = supervisor
+        self.environment = {**trusting_tls, **pod.environment(REFRESHER)}
+        self.subject_token = Path(self.environment["SUBJECT_TOKEN_FILE"])
+        self.token = Path(self.environment["TOKEN_FILE"])
+
+    def run(self, *, every_second: bool = False, as_first_process: bool = False, **environment: str) -> Process:
+        container = self.pod.container(REFRESHER)
+        (script,) = container["args"]
+        if every_second:
+            assert script.count(HOURLY) == 1
+            script = script.replace(HOURLY, EVERY_SECOND)
+        command = [*container["command"], script]
+        if as_first_process:
+            command = ["unshare", "--pid", "--fork", "--kill-child", *command]
+        return self.supervisor.start("refresher", command, {**self.environment, **environment})
+
+    def has_token(self) -> bool:
+        return self.pod.startup_probe_passes(REFRESHER)
+
+    def next_token(self, after: str) -> str:
+        """The first token that differs from `after`."""
+        return eventually("another token", lambda: (now := self.token.read_text()) != after and now, LONGEST_RETRY + 10)
+
+
+@pytest.fixture
+def sidecar(tmp_path: Path, cluster: ApiServer, trusting_tls: dict[str, str]) -> Iterator[Sidecar]:
+    account, manifest = yaml.safe_load_all((installed.SAMPLES / "kubernetes" / "refresher.yaml").read_text())
+    cluster.apply_object(account)
+    with supervised(tmp_path / "refresher") as supervisor:
+        yield Sidecar(Pod(cluster, cluster.apply_object(manifest), tmp_path / "pod"), supervisor, trusting_tls)
+
+
+def test_it_waits_for_the_gateway_and_has_a_token_seconds_after_it_is_there(
+    sidecar: Sidecar, prepare_public_gateway: StartPublicGateway
+) -> None:
+    refresher = sidecar.run()
+    refresher.wait_until("two attempts", lambda: refresher.log().count("no new token") >= 2, 20)
+    assert not sidecar.has_token(), "the application would have been started without a token"
+    gateway = prepare_public_gateway().start()
+    try:
+        refresher.wait_until("a token", sidecar.has_token, LONGEST_RETRY + 10)
+        token = sidecar.token.read_text()
+        assert token == token.strip(), "white space around the token breaks SDKs that read it from a file"
+        _, claims = decode(token)
+        assert claims["sub"] == "system:serviceaccount:default:aws-cli"
+        assert claims["exp"] - claims["iat"] == 6 * 3600, "the projected token of a day does not cut it short"
+        assert not list(sidecar.token.parent.glob("*.new"))
+    finally:
+        gateway.stop()
+
+
+def test_a_gateway_that_is_down_for_a_while_costs_nothing_but_the_freshness(
+    sidecar: Sidecar, public_gateway: Gateway
+) -> None:
+    refresher = sidecar.run(every_second=True)
+    refresher.wait_until("a token", sidecar.has_token, 10)
+    sidecar.next_token(after=sidecar.token.read_text())
+
+    public_gateway.stop()
+    failures = refresher.log().count("no new token")
+    refresher.wait_until("three failures", lambda: refresher.log().count("no new token") >= failures + 3, 30)
+    kept = sidecar.token.read_text()
+    assert decode(kept)[1]["exp"] > time.time(), "the last good token is still there"
+
+    public_gateway.start()
+    sidecar.next_token(after=kept)
+    assert refresher.running()
+
+
+def test_a_refused_subject_token_leaves_the_last_good_token(sidecar: Sidecar, public_gateway: Gateway) -> None:
+    refresher = sidecar.run(every_second=True)
+    refresher.wait_until("a token", sidecar.has_token, 10)
+    replace(sidecar.subject_token, "not-a-token")
+    refresher.wait_until("the refusal in the log", lambda: refresher.log().count("error: 401") >= 2, 20)
+    assert decode(sidecar.token.read_text())[1]["sub"] == "system:serviceaccount:default:aws-cli"
+    sidecar.pod.renew_tokens()
+    sidecar.next_token(after=sidecar.token.read_text())
+
+
+def test_who_has_the_file_open_goes_on_reading_a_whole_token(sidecar: Sidecar, public_gateway: Gateway) -> None:
+    refresher = sidecar.run(every_second=True)
+    refresher.wait_until("a token", sidecar.has_token, 10)
+    with sidecar.token.open() as reader:
+        old = reader.read()
+        new = sidecar.next_token(after=old)
+        reader.seek(0)
+        assert reader.read() == old, "written in place: a reader may get half of each"
+    assert "\n" not in old + new
+
+
+def test_it_sleeps_half_of_what_the_token_has_left(sidecar: Sidecar, public_gateway: Gateway, cluster: ApiServer) -> None:
+    lifetime = 8
+    forger = Forger(cluster, sidecar.subject_token.read_text())
+    now = int(time.time())
+    replace(sidecar.subject_token, forger.signed(iat=now, nbf=now, exp=now + lifetime))
+    refresher = sidecar.run()
+    refresher.wait_until("a token", sidecar.has_token, 5)
+    first = sidecar.token.read_text()
+    assert decode(first)[1]["exp"] == now + lifetime
+    sidecar.pod.renew_tokens()
+    second = sidecar.next_token(after=first)
+    # Whole seconds, rounded down twice: by the gateway and by the script.
+    assert lifetime / 2 - 2 <= decode(second)[1]["iat"] - now < lifetime, "neither at once nor when it is too late"
+
+
+def test_it_ends_when_the_pod_does(sidecar: Sidecar, public_gateway: Gateway) -> None:
+    # The first process of a container does not hear SIGTERM by itself; the pod would hang for its whole grace period.
+    refresher = sidecar.run(as_first_process=True)
+    refresher.wait_until("a token, and asleep", lambda: "good for" in refresher.log(), 10)
+    (shell,) = children(refresher.pid)
+    os.kill(shell, signal.SIGTERM)
+    eventually("the end", lambda: not refresher.running(), 5)
+
+
+def test_the_subject_token_is_on_no_command_line(sidecar: Sidecar) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        refresher = sidecar.run(REISSUER_URL=url)
+        connection, _ = silent.accept()
+        with connection:
+            request = connection.recv(65536)
+            assert sidecar.subject_token.read_bytes() in request
+            commands = [command_line(pid) for pid in descendants(refresher.pid)]
+            assert [each for each in commands if "curl" in each and url in each], "curl is waiting for its answer"
+            assert not [each for each in commands if sidecar.subject_token.read_text() in each]
+
+
+@pytest.mark.parametrize("answer", ['{"access_token":"a.b.c"}', '{"expires_in":60}', '{"access_token":"","expires_in":60}', "<html>"])
+def test_an_answer_that_is_no_token_is_not_written(sidecar: Sidecar, answer: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        refresher = sidecar.run(REISSUER_URL=f"http://127.0.0.1:{server.getsockname()[1]}")
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(answer)}\r\nconnection: close\r\n\r\n"
+            connection.sendall(f"{head}{answer}".encode())
+        refresher.wait_until("an attempt", lambda: "no new token" in refresher.log(), 10)
+        assert not sidecar.token.exists()
+        assert "the answer" in refresher.log()
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def descendants(pid: int) -> list[int]:
+    return [pid, *(each for child in children(pid) for each in descendants(child))]
+
+
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")

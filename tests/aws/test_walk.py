@@ -1,0 +1,174 @@
+"""docs/aws.md, from its first line to its last: its commands run as they stand, against an IAM, an STS and an S3 that check."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from clients import aws, surroundings
+from conftest import AUDIENCE, REISSUER
+from harness import installed
+from harness.gateway import Gateway
+from harness.kubelet import Pod
+from harness.kubernetes import ApiServer
+from harness.pki import Authority
+from harness.processes import eventually
+from harness.signing_keys import rsa_key
+from harness.supervised import supervised
+from harness.tokens import decode, segment
+from harness.versitygw import Versitygw
+from page import blocks, heredoc
+from steps import Steps
+
+PAGE = installed.REPOSITORY / "docs" / "aws.md"
+REFRESHER = installed.SAMPLES / "kubernetes" / "refresher.yaml"
+SAMPLE_ROLE = "arn:aws:iam::111122223333:role/k8s-default-aws-cli"
+# What carries the variables of one block to the next, as one terminal does.
+REMEMBER = "if [ -e .variables ]; then . ./.variables; fi; set -a\n{script}\nset +a; export -p > .variables"
+
+
+@dataclass(frozen=True)
+class Walked:
+    role_arn: str
+    provider_arn: str
+    pod: Pod
+    environment: dict[str, str]
+    """Of the container with the aws CLI."""
+
+    @property
+    def token(self) -> str:
+        return Path(self.environment["AWS_WEB_IDENTITY_TOKEN_FILE"]).read_text()
+
+
+@pytest.fixture(scope="module")
+def walked(
+    tmp_path_factory: pytest.TempPathFactory, steps: Steps, aws_cloud: Versitygw, cluster: ApiServer,
+    public_gateway: Gateway, trusting_tls: dict[str, str],
+) -> Iterator[Walked]:
+    """The whole of the page. A command that fails, or that succeeds where it is to be refused, ends it."""
+    directory = tmp_path_factory.mktemp("walk")
+    operator = surroundings(directory, aws_cloud.endpoints(), aws_cloud.administrator(), trusting_tls)
+    page = [block for block in blocks(PAGE) if block.language == "sh"]
+    in_the_pod = [block for block in page if block.words[:1] == ("pod",)]
+    assert public_gateway.config["issuer"] == f"https://{REISSUER}"
+
+    steps.title("docs/aws.md: what an operator does")
+    for block in page:
+        if block not in in_the_pod:
+            steps.shell(REMEMBER.format(script=block.text), operator, directory, shown=block.text)
+    found = steps.shell(". ./.variables; printf '%s %s' $ROLE_ARN $PROVIDER_ARN", operator, directory, shown="echo the ARNs")
+    role_arn, provider_arn = found.split()
+
+    steps.title("envoy/kubernetes/refresher.yaml: a pod with a token")
+    account, manifest = yaml.safe_load_all(REFRESHER.read_text().replace(SAMPLE_ROLE, role_arn))
+    cluster.apply_object(account)
+    pod = Pod(cluster, cluster.apply_object(manifest), directory / "pod")
+    steps.say("ok       the API server takes the manifest")
+    with supervised(tmp_path_factory.mktemp("refresher")) as supervisor:
+        refresher = pod.start(supervisor, "token-refresher", trusting_tls)
+        refresher.wait_until("a token", lambda: pod.startup_probe_passes("token-refresher"), 15)
+        said = eventually("a line", lambda: refresher.log().splitlines())
+        steps.say(f"ok       the sidecar's probe passes: {said[-1]}")
+
+        steps.title("docs/aws.md: in the pod")
+        inside = surroundings(directory / "pod", aws_cloud.endpoints(), pod.environment("aws-cli"))
+        for block in in_the_pod:
+            steps.shell(block.text, inside, directory, refused=next(iter(block.words[1:]), None))
+        yield Walked(role_arn, provider_arn, pod, inside)
+
+
+def test_every_command_of_the_page_does_what_the_page_says(walked: Walked) -> None:
+    answer = aws("sts get-caller-identity --query Arn --output text", walked.environment)
+    assert answer.stdout.strip() == walked.role_arn.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/k8s-demo"
+
+
+def test_the_thumbprint_of_the_page_is_that_of_the_last_certificate(
+    walked: Walked, aws_cloud: Versitygw, authority: Authority
+) -> None:
+    provider = iam(aws_cloud, f"get-open-id-connect-provider --open-id-connect-provider-arn {walked.provider_arn}")
+    certificate = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
+    assert provider["ThumbprintList"] == [certificate.fingerprint(hashes.SHA1()).hex()]
+
+
+def test_terraform_says_what_the_commands_have_made(walked: Walked, aws_cloud: Versitygw) -> None:
+    (terraform,) = [block.text for block in blocks(PAGE) if block.language == "hcl"]
+    provider = iam(aws_cloud, f"get-open-id-connect-provider --open-id-connect-provider-arn {walked.provider_arn}")
+    role = iam(aws_cloud, f"get-role --role-name {attribute(terraform, 'name', of='aws_iam_role')}")["Role"]
+    name = attribute(terraform, "name", of="aws_iam_role_policy")
+    policy = iam(aws_cloud, f"get-role-policy --role-name {role['RoleName']} --policy-name {name}")
+
+    assert attribute(terraform, "url", of="aws_iam_openid_connect_provider") == f"https://{provider['Url']}"
+    assert f"client_id_list = {json.dumps(provider['ClientIDList'])}" in terraform
+    references = {
+        "${aws_iam_openid_connect_provider.reissuer.arn}": walked.provider_arn, "${aws_iam_role.aws_cli.name}": role["RoleName"],
+    }
+    for reference, value in references.items():
+        assert reference in terraform
+        terraform = terraform.replace(reference, value)
+    assert json.loads(heredoc(terraform, "assume_role_policy =")) == role["AssumeRolePolicyDocument"]
+    assert json.loads(heredoc(terraform, "  policy =")) == policy["PolicyDocument"]
+
+
+def test_sdks_find_the_token_by_themselves(walked: Walked) -> None:
+    program = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+    answer = subprocess.run([sys.executable, "-c", program], env=walked.environment, capture_output=True, text=True, timeout=60)
+    assert answer.stdout.strip().endswith("/k8s-demo"), answer.stderr
+
+
+def test_sts_refuses_what_the_trust_policy_does_not_allow(
+    walked: Walked, aws_cloud: Versitygw, cluster: ApiServer, public_gateway: Gateway
+) -> None:
+    assert assume(walked, aws_cloud, walked.token) == "", "the one that is allowed"
+    stranger = cluster.create_pod("payments", "ledger", "ledger-0")
+    subject_token = cluster.token("payments", "ledger", [AUDIENCE], pod=stranger)
+    header, claims = decode(walked.token)
+    head, body, signature = walked.token.split(".")
+    refused = {
+        "another service account": public_gateway.reissue(subject_token).text(),
+        "the subject token itself": walked.pod.token([AUDIENCE], 3600),
+        "another subject, not signed": ".".join([head, segment({**claims, "sub": "system:serviceaccount:default:root"}), signature]),
+        "the audience of another, not signed": ".".join([head, segment({**claims, "aud": "elsewhere.example.com"}), signature]),
+        "signed by somebody else": jwt.encode(claims, rsa_key(), algorithm="RS256", headers=header),
+    }
+    for name, token in refused.items():
+        assert assume(walked, aws_cloud, token), f"{name} was taken"
+
+
+def test_the_default_token_of_a_pod_is_refused_unless_its_audience_is_written_down(walked: Walked, public_gateway: Gateway) -> None:
+    assert public_gateway.reissue(walked.pod.default_token()).status == 401
+
+
+def assume(walked: Walked, aws_cloud: Versitygw, token: str) -> str:
+    """What STS says against a token; nothing where it gives credentials."""
+    command = f"sts assume-role-with-web-identity --role-arn {walked.role_arn} --role-session-name test --web-identity-token {token}"
+    answer = aws(command, aws_cloud.endpoints())
+    if answer.returncode == 0:
+        assert json.loads(answer.stdout)["Credentials"]["SessionToken"]
+        return ""
+    assert "when calling the AssumeRoleWithWebIdentity operation" in answer.stderr, answer.stderr
+    return answer.stderr
+
+
+def iam(aws_cloud: Versitygw, command: str) -> Any:
+    answer = aws(f"iam {command}", aws_cloud.endpoints(), aws_cloud.administrator())
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def attribute(terraform: str, name: str, *, of: str) -> str:
+    """A string attribute of the only resource of a type."""
+    (resource,) = re.findall(rf'^resource "{of}" .*?^}}$', terraform, re.MULTILINE | re.DOTALL)
+    (value,) = re.findall(rf'^  {name} += "([^"]*)"$', resource, re.MULTILINE)
+    return str(value)
