@@ -10,58 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from conftest import StartPublicGateway
-from harness import installed
 from harness.gateway import Gateway, replace
-from harness.kubelet import Pod
 from harness.kubernetes import ApiServer
-from harness.processes import Process, Supervisor, eventually
+from harness.processes import eventually
 from harness.supervised import supervised
 from harness.tokens import Forger, decode
-
-REFRESHER = "token-refresher"
-LONGEST_RETRY = 10
-# The one number that is changed in what we ship: an hour is too long to wait for.
-HOURLY, EVERY_SECOND = "longest_pause=3600", "longest_pause=1"
-
-
-class Sidecar:
-    """The refresher of one pod, and the files that it works on."""
-
-    def __init__(self, pod: Pod, supervisor: Supervisor, trusting_tls: dict[str, str]):
-        self.pod = pod
-        self.supervisor = supervisor
-        self.environment = {**trusting_tls, **pod.environment(REFRESHER)}
-        self.subject_token = Path(self.environment["SUBJECT_TOKEN_FILE"])
-        self.token = Path(self.environment["TOKEN_FILE"])
-
-    def run(self, *, every_second: bool = False, as_first_process: bool = False, **environment: str) -> Process:
-        container = self.pod.container(REFRESHER)
-        (script,) = container["args"]
-        if every_second:
-            assert script.count(HOURLY) == 1
-            script = script.replace(HOURLY, EVERY_SECOND)
-        command = [*container["command"], script]
-        if as_first_process:
-            command = ["unshare", "--pid", "--fork", "--kill-child", *command]
-        return self.supervisor.start("refresher", command, {**self.environment, **environment})
-
-    def has_token(self) -> bool:
-        return self.pod.startup_probe_passes(REFRESHER)
-
-    def next_token(self, after: str) -> str:
-        """The first token that differs from `after`."""
-        return eventually("another token", lambda: (now := self.token.read_text()) != after and now, LONGEST_RETRY + 10)
-
+from sidecar import LONGEST_RETRY, Sidecar
 
 @pytest.fixture
 def sidecar(tmp_path: Path, cluster: ApiServer, trusting_tls: dict[str, str]) -> Iterator[Sidecar]:
-    account, manifest = yaml.safe_load_all((installed.SAMPLES / "kubernetes" / "refresher.yaml").read_text())
-    cluster.apply_object(account)
-    with supervised(tmp_path / "refresher") as supervisor:
-        yield Sidecar(Pod(cluster, cluster.apply_object(manifest), tmp_path / "pod"), supervisor, trusting_tls)
+    with supervised(tmp_path) as supervisor:
+        yield Sidecar(cluster, supervisor, trusting_tls)
 
 
 def test_it_waits_for_the_gateway_and_has_a_token_seconds_after_it_is_there(
@@ -174,7 +135,7 @@ def test_an_answer_that_is_no_token_is_not_written(sidecar: Sidecar, answer: str
 
 
 def children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [int(each) for each in of_process(pid, f"task/{pid}/children").split()]
 
 
 def descendants(pid: int) -> list[int]:
@@ -182,4 +143,12 @@ def descendants(pid: int) -> list[int]:
 
 
 def command_line(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return of_process(pid, "cmdline").replace("\0", " ")
+
+
+def of_process(pid: int, file: str) -> str:
+    """Nothing, where the process has just ended."""
+    try:
+        return Path(f"/proc/{pid}/{file}").read_text(errors="replace")
+    except OSError:
+        return ""

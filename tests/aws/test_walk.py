@@ -13,7 +13,6 @@ from typing import Any
 
 import jwt
 import pytest
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
@@ -30,11 +29,10 @@ from harness.supervised import supervised
 from harness.tokens import decode, segment
 from harness.versitygw import Versitygw
 from page import blocks, heredoc
+from sidecar import Sidecar
 from steps import Steps
 
 PAGE = installed.REPOSITORY / "docs" / "aws.md"
-REFRESHER = installed.SAMPLES / "kubernetes" / "refresher.yaml"
-SAMPLE_ROLE = "arn:aws:iam::111122223333:role/k8s-default-aws-cli"
 # What carries the variables of one block to the next, as one terminal does.
 REMEMBER = "if [ -e .variables ]; then . ./.variables; fi; set -a\n{script}\nset +a; export -p > .variables"
 
@@ -72,21 +70,19 @@ def walked(
     role_arn, provider_arn = found.split()
 
     steps.title("envoy/kubernetes/refresher.yaml: a pod with a token")
-    account, manifest = yaml.safe_load_all(REFRESHER.read_text().replace(SAMPLE_ROLE, role_arn))
-    cluster.apply_object(account)
-    pod = Pod(cluster, cluster.apply_object(manifest), directory / "pod")
-    steps.say("ok       the API server takes the manifest")
     with supervised(tmp_path_factory.mktemp("refresher")) as supervisor:
-        refresher = pod.start(supervisor, "token-refresher", trusting_tls)
-        refresher.wait_until("a token", lambda: pod.startup_probe_passes("token-refresher"), 15)
+        sidecar = Sidecar(cluster, supervisor, trusting_tls, role_arn=role_arn)
+        steps.say("ok       the API server takes the manifest")
+        refresher = sidecar.run()
+        refresher.wait_until("a token", sidecar.has_token, 15)
         said = eventually("a line", lambda: refresher.log().splitlines())
         steps.say(f"ok       the sidecar's probe passes: {said[-1]}")
 
         steps.title("docs/aws.md: in the pod")
-        inside = surroundings(directory / "pod", aws_cloud.endpoints(), pod.environment("aws-cli"))
+        inside = surroundings(supervisor.directory, aws_cloud.endpoints(), sidecar.pod.environment("aws-cli"))
         for block in in_the_pod:
             steps.shell(block.text, inside, directory, refused=next(iter(block.words[1:]), None))
-        yield Walked(role_arn, provider_arn, pod, inside)
+        yield Walked(role_arn, provider_arn, sidecar.pod, inside)
 
 
 def test_every_command_of_the_page_does_what_the_page_says(walked: Walked) -> None:

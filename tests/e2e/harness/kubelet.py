@@ -10,7 +10,6 @@ from typing import Any
 
 from .gateway import replace
 from .kubernetes import ApiServer
-from .processes import Process, Supervisor
 
 # What the ServiceAccount admission plugin asks for where a pod says nothing: the API server's audience, and the number of
 # seconds by which the server knows that it may extend the token to a year.
@@ -59,14 +58,6 @@ class Pod:
         """The container's variables, with the paths of its mounts turned into those of the volumes here."""
         container = self.container(name)
         return {each["name"]: self._here(container, each["value"]) for each in container.get("env", [])}
-
-    def start(self, supervisor: Supervisor, name: str, environment: dict[str, str]) -> Process:
-        """Runs the container's command and arguments on this machine."""
-        container = self.container(name)
-        command = [*container["command"], *container.get("args", [])]
-        # Kubernetes turns `$$` into `$` in both; nothing that we ship relies on that.
-        assert not any("$$" in each for each in command)
-        return supervisor.start(name, command, {**self.environment(name), **environment})
 
     def startup_probe_passes(self, name: str) -> bool:
         """Whether the container's startup probe succeeds now."""

@@ -94,6 +94,14 @@ class ApiServer:
         context = ssl.create_default_context(cafile=str(self.authority.certificate))
         return client.request(self.port, "GET", path, host=SERVER_NAME, tls=context)
 
+    def who_is(self, token: str) -> client.Response:
+        """Asks the server whom it takes the bearer of this token for (`kubectl auth whoami`)."""
+        context = ssl.create_default_context(cafile=str(self.authority.certificate))
+        headers = [("Authorization", f"Bearer {token}"), ("Accept", "application/json"), ("Content-Type", "application/json")]
+        body = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}).encode()
+        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        return client.request(self.port, "POST", path, host=SERVER_NAME, headers=headers, body=body, tls=context)
+
     def create(self, path: str, content: Any) -> Any:
         """Creates an object, or returns the one that is there."""
         # Strict: a misspelled field is an error, not something to be dropped in silence.

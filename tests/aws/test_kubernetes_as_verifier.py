@@ -1,0 +1,71 @@
+"""Another cluster's API server, which trusts our issuer by its discovery document, takes our token for a user of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import jwt
+import pytest
+
+from conftest import AUDIENCE, STS
+from harness.gateway import Gateway
+from harness.kubernetes import ApiServer
+from harness.pki import Authority
+from harness.processes import eventually
+from harness.signing_keys import rsa_key
+from harness.supervised import supervised
+from harness.tokens import decode, segment
+
+PREFIX = "reissued:"
+SUBJECT = "system:serviceaccount:payments:ledger"
+# The server reads an issuer's documents in the background, after it has come up.
+SECONDS_TO_DISCOVER = 30
+
+
+@pytest.fixture(scope="module")
+def verifier(
+    tmp_path_factory: pytest.TempPathFactory, public_gateway: Gateway, authority: Authority
+) -> Iterator[ApiServer]:
+    with supervised(tmp_path_factory.mktemp("verifier")) as supervisor:
+        configuration = supervisor.directory / "authentication.json"
+        trusted = {
+            "issuer": {
+                "url": public_gateway.config["issuer"], "audiences": [STS],
+                "certificateAuthority": authority.certificate.read_text(),
+            },
+            "claimMappings": {"username": {"claim": "sub", "prefix": PREFIX}},
+        }
+        configuration.write_text(
+            json.dumps({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration", "jwt": [trusted]})
+        )
+        yield ApiServer(supervisor, extra_arguments=("--authentication-config", str(configuration))).start()
+
+
+@pytest.fixture(scope="module")
+def issued(cluster: ApiServer, public_gateway: Gateway) -> str:
+    pod = cluster.create_pod("payments", "ledger", "ledger-0")
+    return public_gateway.reissue(cluster.token("payments", "ledger", [AUDIENCE], pod=pod)).text()
+
+
+def test_the_bearer_of_an_issued_token_is_a_user(verifier: ApiServer, issued: str) -> None:
+    def known() -> str | None:
+        answer = verifier.who_is(issued)
+        assert answer.status == 201, answer
+        return str(answer.json()["status"]["userInfo"]["username"])
+
+    assert eventually("a user", known, SECONDS_TO_DISCOVER) == PREFIX + SUBJECT
+
+
+def test_what_is_not_of_our_making_is_nobody(verifier: ApiServer, issued: str, cluster: ApiServer) -> None:
+    eventually("the issued token is taken", lambda: verifier.who_is(issued).status == 201, SECONDS_TO_DISCOVER)
+    header, claims = decode(issued)
+    head, _, signature = issued.split(".")
+    forged = {
+        "another subject, not signed": ".".join([head, segment({**claims, "sub": "system:serviceaccount:kube-system:admin"}), signature]),
+        "signed by somebody else": jwt.encode(claims, rsa_key(), algorithm="RS256", headers=header),
+        "not signed at all": ".".join([segment({"alg": "none", "kid": header["kid"]}), segment(claims), ""]),
+        "the subject token itself": cluster.token("payments", "ledger", [AUDIENCE]),
+    }
+    for name, token in forged.items():
+        assert verifier.who_is(token).status == 401, name
