@@ -7,7 +7,7 @@ CHECKS ?= bans licenses sources
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm no-std run stop test test-all test-core test-wasm e2e lint deny fmt clean setup-wasm setup-envoy setup-peers judge
+.PHONY: help setup build wasm no-std run stop test test-all test-core test-wasm e2e e2e-aws lint deny fmt clean setup-wasm setup-envoy setup-peers setup-aws judge
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ stop: ## stop what 'make run' left running
 test: test-core test-wasm no-std e2e ## core, host and end-to-end tests
 	@echo "test: the core and host tests, the core in wasm and without std, and end to end: all passed"
 
-test-all: lint deny test ## all there is: 'test', 'lint' and 'deny'
+test-all: lint deny test e2e-aws ## all there is: 'test', 'e2e-aws', 'lint' and 'deny'
 	@echo "test-all: all passed"
 
 test-core: ## tests that need no server
@@ -48,6 +48,10 @@ test-wasm: setup-wasm setup-envoy ## the core's tests compiled to wasm, as the m
 e2e: setup-peers wasm judge ## a real Envoy against a real kube-apiserver; PYTEST_ARGS="-k name" for some of it
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest $(PYTEST_ARGS)
 	@echo "e2e: passed, on a real Envoy and a real kube-apiserver"
+
+e2e-aws: setup-aws wasm ## the whole walk to AWS, by unmodified clients and servers that verify; prints each step
+	@$(VENV_PYTHON) tests/aws/namespace.py -c tests/aws/pytest.ini tests/aws $(PYTEST_ARGS)
+	@echo "e2e-aws: passed, with the aws CLI and boto3 against versitygw and MinIO, and a second kube-apiserver"
 
 lint: ## formatting and warnings
 	cargo fmt --all --check
@@ -75,6 +79,9 @@ setup-envoy:
 
 setup-peers:
 	@$(SETUP) python envoy kubernetes istio-schemas judges
+
+setup-aws:
+	@$(SETUP) python envoy kubernetes versitygw minio
 
 judge:
 	@cargo build --quiet --package judge

@@ -1,0 +1,159 @@
+"""The way of the service that came before us, which its users go on walking: a thumbprint by openssl, and a loop around curl."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from clients import aws, surroundings
+from conftest import STS, StartPublicGateway
+from harness.gateway import Gateway
+from harness.kubelet import Pod
+from harness.kubernetes import ISSUER as KUBERNETES_ISSUER
+from harness.kubernetes import ApiServer
+from harness.pki import Authority
+from harness.processes import eventually
+from harness.supervised import supervised
+from harness.tokens import decode
+from harness.versitygw import Versitygw
+from steps import Steps
+
+HOST = "jwt-reissuer.example.com"
+YEAR = 365 * 24 * 3600
+POD = {
+    "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "original", "namespace": "default"},
+    "spec": {"serviceAccountName": "original", "containers": [{"name": "aws-cli", "image": "app.example/aws-cli:1"}]},
+}
+PROVIDER = """
+FINGERPRINT=$(openssl s_client -servername $DOMAIN -showcerts -connect $DOMAIN:443 </dev/null 2>/dev/null | openssl x509 -fingerprint -sha1 -noout | sed 's/sha1 Fingerprint=//' | sed 's/://g')
+printf '{"Url":"https://%s","ClientIDList":["sts.amazonaws.com"],"ThumbprintList":["%s"]}' $DOMAIN $FINGERPRINT > provider.json
+aws iam create-open-id-connect-provider --cli-input-json file://provider.json
+"""
+FIND = """
+aws iam list-open-id-connect-providers --query "OpenIDConnectProviderList[?ends_with(Arn, '$DOMAIN')].Arn" --output text
+"""
+ROLE = """
+printf '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"%s"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringLike":{"%s:sub":"system:serviceaccount:default:original","%s:aud":"sts.amazonaws.com"}}}]}' $PROVIDER_ARN $DOMAIN $DOMAIN > trust.json
+aws iam create-role --role-name k8s-default-original --assume-role-policy-document file://trust.json --query Role.Arn --output text
+"""
+POLICY = """
+printf '{"Version":"2012-10-17","Statement":[{"Sid":"Full","Effect":"Allow","Action":["s3:*"],"Resource":["arn:aws:s3:::%s-*","arn:aws:s3:::%s-*/*"]},{"Sid":"List","Effect":"Allow","Action":["s3:ListAllMyBuckets","s3:GetBucketLocation"],"Resource":"*"}]}' $PREFIX $PREFIX > policy.json
+aws iam put-role-policy --role-name k8s-default-original --policy-name prefix --policy-document file://policy.json
+"""
+# Two hours of sleep became one second, and the paths are those of the test.
+LOOP = """
+while true; do
+  echo "$(date): refreshing"
+  curl -s --fail -XPOST https://$DOMAIN/reissue -H "Authorization: Bearer $(cat SUBJECT_TOKEN)" -o ISSUED_TOKEN
+  if [ $? -eq 0 ]; then
+    echo "$(date): refreshed"
+  else
+    echo "$(date): failed"
+  fi
+  sleep 1
+done
+"""
+
+
+@dataclass(frozen=True)
+class Original:
+    gateway: Gateway
+    aws_cloud: Versitygw
+    role_arn: str
+    provider_arn: str
+    thumbprint: str
+    pod: Pod
+    token: Path
+    environment: dict[str, str]
+    """Of the container with the aws CLI."""
+
+    def read_token(self) -> str:
+        # curl writes in place: for a moment there is nothing in the file.
+        return eventually("a token", lambda: self.token.read_text() or None)
+
+
+@pytest.fixture(scope="module")
+def distrusting_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Versitygw]:
+    """To it our authority is nobody: only a thumbprint can vouch for the issuer."""
+    with supervised(tmp_path_factory.mktemp("aws")) as supervisor:
+        yield Versitygw(supervisor).start()
+
+
+@pytest.fixture(scope="module")
+def original(
+    tmp_path_factory: pytest.TempPathFactory, steps: Steps, distrusting_cloud: Versitygw, cluster: ApiServer,
+    prepare_public_gateway: StartPublicGateway, authority: Authority, trusting_tls: dict[str, str],
+) -> Iterator[Original]:
+    # A single certificate and no chain: the one that this fingerprint is of is then the last one, too.
+    gateway = prepare_public_gateway(HOST, certificate=authority.issue("single", HOST, names=(HOST,)))
+    # The original asks for no audience; here the one of the API server has to be written down.
+    gateway.config["trusted_issuers"][0]["audiences"].append(KUBERNETES_ISSUER)
+    gateway.start()
+
+    directory = tmp_path_factory.mktemp("original")
+    operator = surroundings(
+        directory, distrusting_cloud.endpoints(), distrusting_cloud.administrator(), trusting_tls,
+        {"DOMAIN": HOST, "PREFIX": "k8s-default-original"},
+    )
+    steps.title("the original's walk: its thumbprint, its policies, its loop with a pod's default token")
+    steps.shell(PROVIDER, operator, directory)
+    provider_arn = steps.shell(FIND, operator, directory).strip()
+    role_arn = steps.shell(ROLE, {**operator, "PROVIDER_ARN": provider_arn}, directory).strip()
+    steps.shell(POLICY, operator, directory)
+    thumbprint = iam(distrusting_cloud, "get-open-id-connect-provider", provider_arn, "--query ThumbprintList[0] --output text")
+
+    cluster.apply_object({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "original", "namespace": "default"}})
+    pod = Pod(cluster, cluster.apply_object(POD), directory / "pod")
+    subject_token, issued_token = directory / "subject-token", directory / "token"
+    subject_token.write_text(pod.default_token())
+    loop = LOOP.replace("SUBJECT_TOKEN", str(subject_token)).replace("ISSUED_TOKEN", str(issued_token))
+    with supervised(directory) as supervisor:
+        refresher = supervisor.start("loop", ["/bin/sh", "-c", loop], {**trusting_tls, "DOMAIN": HOST})
+        refresher.wait_until("a token", lambda: "refreshed" in refresher.log(), 15)
+        steps.say("ok       the loop has put a token into the pod's file")
+        inside = surroundings(
+            directory, distrusting_cloud.endpoints(),
+            {"AWS_ROLE_ARN": role_arn, "AWS_WEB_IDENTITY_TOKEN_FILE": str(issued_token), "AWS_ROLE_SESSION_NAME": "k8s-demo"},
+        )
+        for command, refusal in (
+            ("aws sts get-caller-identity", None), ("aws s3 mb s3://k8s-default-original-demo", None),
+            ("aws s3 mb s3://k9s-default-original-demo", "AccessDenied"), ("aws s3 rb s3://k8s-default-original-demo", None),
+        ):
+            steps.shell(command, inside, directory, refused=refusal)
+        yield Original(gateway, distrusting_cloud, role_arn, provider_arn, thumbprint, pod, issued_token, inside)
+
+
+def iam(cloud: Versitygw, command: str, provider_arn: str, more: str) -> str:
+    answer = aws(f"iam {command} --open-id-connect-provider-arn {provider_arn} {more}", cloud.endpoints(), cloud.administrator())
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.strip()
+
+
+def test_the_default_token_of_a_pod_gives_a_token_for_sts(original: Original) -> None:
+    _, subject = decode(original.pod.default_token())
+    assert (subject["aud"], subject["exp"] - subject["iat"]) == ([KUBERNETES_ISSUER], YEAR), "what a kubelet gets by default"
+    token = original.read_token()
+    assert token == token.strip(), "white space around the token breaks SDKs that read it from a file"
+    _, claims = decode(token)
+    assert (claims["sub"], claims["aud"]) == ("system:serviceaccount:default:original", STS)
+    assert claims["exp"] - claims["iat"] == 6 * 3600, "a year of the subject token is no year of ours"
+
+
+def test_the_loop_goes_on_refreshing(original: Original) -> None:
+    first = original.read_token()
+    eventually("another token", lambda: original.read_token() != first, 10)
+
+
+def test_the_thumbprint_is_what_the_issuer_is_trusted_by(original: Original) -> None:
+    def assumes_its_role() -> bool:
+        return aws("sts get-caller-identity", original.environment).returncode == 0
+
+    update = "update-open-id-connect-provider-thumbprint"
+    assert assumes_its_role()
+    iam(original.aws_cloud, update, original.provider_arn, f"--thumbprint-list {'0' * 40}")
+    assert not assumes_its_role(), "no authority vouches for this issuer, and the thumbprint is another's"
+    iam(original.aws_cloud, update, original.provider_arn, f"--thumbprint-list {original.thumbprint}")
+    assert assumes_its_role()
