@@ -28,6 +28,8 @@ class Sidecar:
     ):
         account, manifest = yaml.safe_load_all(MANIFEST.read_text().replace(SAMPLE_ROLE, role_arn))
         api.apply_object(account)
+        # Another test may have made it, for another role.
+        api.delete_pod(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         self.pod = Pod(api, api.apply_object(manifest), supervisor.directory / "pod")
         self.supervisor = supervisor
         self.environment = {**trusting_tls, **self.pod.environment(REFRESHER), "REISSUER_URL": issuer}

@@ -135,6 +135,11 @@ class ApiServer:
         )
         return {"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": made["metadata"]["uid"]}
 
+    def delete_pod(self, namespace: str, pod: str) -> None:
+        """At once, since no kubelet will say that it has ended; no error where there is none."""
+        answer = self.admin("DELETE", f"/api/v1/namespaces/{namespace}/pods/{pod}?gracePeriodSeconds=0")
+        assert answer.status in (200, 404), f"DELETE pod {pod}: {answer.status} {answer.text()}"
+
     def token(
         self, namespace: str, service_account: str, audiences: list[str], *,
         pod: dict[str, str] | None = None, seconds: int = 3600,
