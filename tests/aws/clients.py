@@ -29,8 +29,9 @@ def surroundings(home: Path, *more: Mapping[str, str]) -> dict[str, str]:
 
 def aws(arguments: str | list[str], *environments: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """One command of the CLI, with a home of its own: credentials that an earlier one kept have no part in it."""
+    words = arguments.split() if isinstance(arguments, str) else arguments
     with tempfile.TemporaryDirectory() as home:
         return subprocess.run(
-            ["aws", *(arguments.split() if isinstance(arguments, str) else arguments)], env=surroundings(Path(home), *environments), stdin=subprocess.DEVNULL,
+            ["aws", *words], env=surroundings(Path(home), *environments), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=SECONDS,
         )

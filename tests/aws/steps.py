@@ -40,7 +40,7 @@ class Steps:
         well = answer.returncode == 0 if refused is None else answer.returncode != 0 and refused in answer.stderr
         outcome = ("ok" if refused is None else "refused") if well else f"FAILED, exit code {answer.returncode}"
         # One line for each command: what continues a line or fills a file is left out.
-        lines = [line for line in (shown or script).splitlines() if line and not line[0] in " {}" and line != "EOF"]
+        lines = [line for line in (shown or script).splitlines() if line and line[0] not in " {}]" and line != "EOF"]
         for line in lines[:-1]:
             self.say(f"         $ {line[:SHOWN]}")
         self.say(f"{outcome:8} $ {lines[-1][:SHOWN]}", time.monotonic() - began)

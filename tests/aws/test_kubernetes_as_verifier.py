@@ -16,6 +16,7 @@ from harness.processes import eventually
 from harness.signing_keys import rsa_key
 from harness.supervised import supervised
 from harness.tokens import decode, segment
+from steps import Steps
 
 PREFIX = "reissued:"
 SUBJECT = "system:serviceaccount:payments:ledger"
@@ -48,16 +49,20 @@ def issued(cluster: ApiServer, public_gateway: Gateway) -> str:
     return public_gateway.reissue(cluster.token("payments", "ledger", [AUDIENCE], pod=pod)).text()
 
 
-def test_the_bearer_of_an_issued_token_is_a_user(verifier: ApiServer, issued: str) -> None:
+def test_the_bearer_of_an_issued_token_is_a_user(verifier: ApiServer, issued: str, steps: Steps) -> None:
     def known() -> str | None:
         answer = verifier.who_is(issued)
         assert answer.status == 201, answer
         return str(answer.json()["status"]["userInfo"]["username"])
 
-    assert eventually("a user", known, SECONDS_TO_DISCOVER) == PREFIX + SUBJECT
+    steps.title("a second kube-apiserver, whose --authentication-config trusts our issuer")
+    user = eventually("a user", known, SECONDS_TO_DISCOVER)
+    assert user == PREFIX + SUBJECT
+    steps.say(f"ok       its SelfSubjectReview says: {user}")
 
 
-def test_what_is_not_of_our_making_is_nobody(verifier: ApiServer, issued: str, cluster: ApiServer) -> None:
+def test_what_is_not_of_our_making_is_nobody(verifier: ApiServer, issued: str, cluster: ApiServer, steps: Steps) -> None:
+    steps.title("the same kube-apiserver, and what we have not signed")
     eventually("the issued token is taken", lambda: verifier.who_is(issued).status == 201, SECONDS_TO_DISCOVER)
     header, claims = decode(issued)
     head, _, signature = issued.split(".")
@@ -69,3 +74,4 @@ def test_what_is_not_of_our_making_is_nobody(verifier: ApiServer, issued: str, c
     }
     for name, token in forged.items():
         assert verifier.who_is(token).status == 401, name
+        steps.say(f"refused  {name}")

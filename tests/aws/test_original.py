@@ -27,21 +27,35 @@ POD = {
     "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "original", "namespace": "default"},
     "spec": {"serviceAccountName": "original", "containers": [{"name": "aws-cli", "image": "app.example/aws-cli:1"}]},
 }
+# As the original does it: the first certificate that the host sends, and `sha1` in small letters, as OpenSSL 3 has it.
 PROVIDER = """
-FINGERPRINT=$(openssl s_client -servername $DOMAIN -showcerts -connect $DOMAIN:443 </dev/null 2>/dev/null | openssl x509 -fingerprint -sha1 -noout | sed 's/sha1 Fingerprint=//' | sed 's/://g')
-printf '{"Url":"https://%s","ClientIDList":["sts.amazonaws.com"],"ThumbprintList":["%s"]}' $DOMAIN $FINGERPRINT > provider.json
+FINGERPRINT=$(openssl s_client -servername $DOMAIN -showcerts -connect $DOMAIN:443 </dev/null 2>/dev/null \\
+  | openssl x509 -fingerprint -sha1 -noout | sed 's/sha1 Fingerprint=//' | sed 's/://g')
+cat > provider.json <<EOF
+{"Url": "https://$DOMAIN", "ClientIDList": ["sts.amazonaws.com"], "ThumbprintList": ["$FINGERPRINT"]}
+EOF
 aws iam create-open-id-connect-provider --cli-input-json file://provider.json
 """
 FIND = """
 aws iam list-open-id-connect-providers --query "OpenIDConnectProviderList[?ends_with(Arn, '$DOMAIN')].Arn" --output text
 """
 ROLE = """
-printf '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"%s"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringLike":{"%s:sub":"system:serviceaccount:default:original","%s:aud":"sts.amazonaws.com"}}}]}' $PROVIDER_ARN $DOMAIN $DOMAIN > trust.json
-aws iam create-role --role-name k8s-default-original --assume-role-policy-document file://trust.json --query Role.Arn --output text
+cat > trust.json <<EOF
+{"Version": "2012-10-17", "Statement": [{
+  "Effect": "Allow", "Principal": {"Federated": "$PROVIDER_ARN"}, "Action": "sts:AssumeRoleWithWebIdentity",
+  "Condition": {"StringLike": {"$DOMAIN:sub": "system:serviceaccount:default:original", "$DOMAIN:aud": "sts.amazonaws.com"}}
+}]}
+EOF
+aws iam create-role --role-name $ROLE --assume-role-policy-document file://trust.json --query Role.Arn --output text
 """
 POLICY = """
-printf '{"Version":"2012-10-17","Statement":[{"Sid":"Full","Effect":"Allow","Action":["s3:*"],"Resource":["arn:aws:s3:::%s-*","arn:aws:s3:::%s-*/*"]},{"Sid":"List","Effect":"Allow","Action":["s3:ListAllMyBuckets","s3:GetBucketLocation"],"Resource":"*"}]}' $PREFIX $PREFIX > policy.json
-aws iam put-role-policy --role-name k8s-default-original --policy-name prefix --policy-document file://policy.json
+cat > policy.json <<EOF
+{"Version": "2012-10-17", "Statement": [
+  {"Sid": "Full", "Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::$ROLE-*", "arn:aws:s3:::$ROLE-*/*"]},
+  {"Sid": "List", "Effect": "Allow", "Action": ["s3:ListAllMyBuckets", "s3:GetBucketLocation"], "Resource": "*"}
+]}
+EOF
+aws iam put-role-policy --role-name $ROLE --policy-name prefix --policy-document file://policy.json
 """
 # Two hours of sleep became one second, and the paths are those of the test.
 LOOP = """
@@ -96,7 +110,7 @@ def original(
     directory = tmp_path_factory.mktemp("original")
     operator = surroundings(
         directory, distrusting_cloud.endpoints(), distrusting_cloud.administrator(), trusting_tls,
-        {"DOMAIN": HOST, "PREFIX": "k8s-default-original"},
+        {"DOMAIN": HOST, "ROLE": "k8s-default-original"},
     )
     steps.title("the original's walk: its thumbprint, its policies, its loop with a pod's default token")
     steps.shell(PROVIDER, operator, directory)

@@ -17,12 +17,22 @@ from harness.kubernetes import ApiServer
 from harness.processes import eventually
 from harness.supervised import supervised
 from harness.tokens import Forger, decode
-from sidecar import LONGEST_RETRY, Sidecar
+from sidecar import LONGEST_RETRY, REFRESHER, Sidecar
 
 @pytest.fixture
 def sidecar(tmp_path: Path, cluster: ApiServer, trusting_tls: dict[str, str]) -> Iterator[Sidecar]:
     with supervised(tmp_path) as supervisor:
         yield Sidecar(cluster, supervisor, trusting_tls)
+
+
+def test_the_application_starts_after_the_sidecar_and_sees_the_issued_token_alone(sidecar: Sidecar) -> None:
+    (refresher,) = sidecar.pod.spec["initContainers"]
+    assert (refresher["name"], refresher["restartPolicy"]) == (REFRESHER, "Always"), "a native sidecar"
+    (application,) = sidecar.pod.spec["containers"]
+    mounts = [(each["name"], each["readOnly"]) for each in application["volumeMounts"]]
+    assert mounts == [("issued-token", True)]
+    assert sidecar.pod.spec["automountServiceAccountToken"] is False
+    assert Path(sidecar.pod.environment("aws-cli")["AWS_WEB_IDENTITY_TOKEN_FILE"]) == sidecar.token
 
 
 def test_it_waits_for_the_gateway_and_has_a_token_seconds_after_it_is_there(
