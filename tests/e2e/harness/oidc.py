@@ -25,6 +25,14 @@ def discover(gateway: Gateway, path: str = "") -> tuple[dict[str, Any], dict[str
     return metadata.json(), jwks.json()
 
 
+def every_worker_publishes(gateway: Gateway, *kids: str) -> bool:
+    """Whether the JWKS has these keys and no others, whichever worker answers.
+
+    Connections find their worker by chance: of so many, all go to the same one of two once in eight million times.
+    """
+    return all({key["kid"] for key in discover(gateway)[1]["keys"]} == set(kids) for _ in range(24))
+
+
 def verified_by_keys(token: str, jwks: dict[str, Any], issuer: str, audience: str) -> dict[str, Any]:
     """The claims, if PyJWT accepts the token with these keys."""
     key = jwt.PyJWKSet.from_dict(jwks)[jwt.get_unverified_header(token)["kid"]]
