@@ -49,7 +49,7 @@ e2e: setup-peers wasm judge ## a real Envoy against a real kube-apiserver; PYTES
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest $(PYTEST_ARGS)
 	@echo "e2e: passed, on a real Envoy and a real kube-apiserver"
 
-e2e-aws: setup-aws wasm ## the whole walk to AWS, by unmodified clients and servers that verify; prints each step
+e2e-aws: setup-aws wasm judge ## the whole walk to AWS, by unmodified clients and servers that verify; prints each step
 	@$(VENV_PYTHON) tests/aws/namespace.py -c tests/aws/pytest.ini tests/aws $(PYTEST_ARGS)
 	@echo "e2e-aws: passed, with the aws CLI and boto3 against versitygw and MinIO, and a second kube-apiserver"
 
@@ -78,10 +78,10 @@ setup-envoy:
 	@$(SETUP) python envoy
 
 setup-peers:
-	@$(SETUP) python envoy kubernetes istio-schemas judges
+	@$(SETUP) python envoy kubernetes istio-schemas judges-node
 
 setup-aws:
-	@$(SETUP) python envoy kubernetes versitygw minio
+	@$(SETUP) python envoy kubernetes versitygw minio judges-node judges-go judges-java
 
 judge:
 	@cargo build --quiet --package judge

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import List, Tuple
 
 import cache
+import debian
 import peers
 from cache import REPOSITORY, SetupError
 
-NODE_SOURCES = REPOSITORY / "tests" / "judges" / "node"
+SOURCES = REPOSITORY / "tests" / "judges"
+NODE_SOURCES = SOURCES / "node"
+JAVA_SOURCES = SOURCES / "java"
+GO = peers.GoPeer(
+    "judges-go", "go-oidc and cap", ("./go-oidc", "./cap"), "about half a minute on 2 cores", 210, SOURCES / "go"
+)
+JAVA_PACKAGES = ("default-jdk-headless", "maven")
 
 
 def node_executable() -> Path:
@@ -41,3 +49,37 @@ def install_node() -> Path:
         )
 
     return cache.install("judges-node", node_directory().name.rpartition("-")[2], build)
+
+
+def java_directory() -> Path:
+    sources = sorted(file for file in JAVA_SOURCES.rglob("*") if file.suffix in {".java", ".xml"})
+    return cache.root() / f"judges-java-{cache.recipe_hash(['java 1'], sources)}"
+
+
+def java_command() -> List[str]:
+    """How to run Nimbus."""
+    jars = sorted(java_directory().glob("target/*.jar")) + sorted(java_directory().glob("target/dependency/*.jar"))
+    if not jars:
+        raise SetupError("Nimbus is not installed: run `make setup`")
+    return [_java()[0], "-cp", ":".join(map(str, jars)), "Nimbus"]
+
+
+def install_java() -> Path:
+    def build(into: Path) -> None:
+        _, maven = _java()
+        shutil.copytree(JAVA_SOURCES, into, dirs_exist_ok=True)
+        cache.run([maven, "--batch-mode", "package"], what="Nimbus, by Maven", log=into / "setup.log", cwd=into)
+
+    return cache.install("judges-java", java_directory().name.rpartition("-")[2], build)
+
+
+def _java() -> Tuple[str, str]:
+    """Java and Maven, from PATH or else from Debian."""
+    if not all(shutil.which(program) for program in ("javac", "java", "mvn")):
+        if not debian.can_install():
+            raise SetupError(f"a JDK and Maven are missing (Debian, Ubuntu: apt-get install {' '.join(JAVA_PACKAGES)})")
+        debian.install(JAVA_PACKAGES)
+    java, maven = shutil.which("java"), shutil.which("mvn")
+    if java is None or maven is None:
+        raise SetupError(f"{' '.join(JAVA_PACKAGES)} are installed, but java or mvn is not on PATH")
+    return java, maven

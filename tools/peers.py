@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import cache
 from cache import REPOSITORY, SetupError
@@ -126,10 +126,12 @@ class GoPeer:
     about: str
     """What to expect of the build, for who waits for it."""
     package_count: int
+    sources: Optional[Path] = None
+    """The module, where it is another directory."""
 
     @property
     def recipe(self) -> Path:
-        return RECIPES / self.name
+        return self.sources or RECIPES / self.name
 
     def key(self) -> str:
         sources = sorted(file for file in self.recipe.rglob("*") if file.suffix in {".go", ".mod", ".sum"})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
 import cache
+import debian
 from cache import REPOSITORY, SetupError
 
 WASI = "wasm32-wasip1"
@@ -72,7 +73,7 @@ def install(targets: Sequence[str] = TARGETS) -> None:
     # Where Debian's toolchain is there already, rustup failed before, and would cost its time-out again.
     if choice == "rustup" or choice is None and not _debian_installed():
         if shutil.which("cargo") is None:
-            if choice == "rustup" or not _can_apt():
+            if choice == "rustup" or not debian.can_install():
                 raise SetupError("cargo is missing: install Rust as https://rustup.rs says, then run this again")
         else:
             _rustup_add([target for target in targets if not _target_installed(target)], must=choice == "rustup")
@@ -162,33 +163,18 @@ def _debian_installed() -> bool:
     return answer.returncode == 0 and (sysroot / "lib" / "rustlib" / "src" / "rust" / "library").exists()
 
 
-def _can_apt() -> bool:
-    if shutil.which("apt-get") is None:
-        return False
-    if os.geteuid() == 0:
-        return True
-    return shutil.which("sudo") is not None and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0
-
-
 def _apt_install() -> None:
-    packages = " ".join(DEBIAN_PACKAGES)
-    if not _can_apt():
+    if not debian.can_install():
         raise SetupError(
             "no way to compile for wasm32-wasip1 was found. Either of these helps:\n"
             f"    rustup target add {' '.join(TARGETS)}\n"
-            f"    apt-get install --no-install-recommends {packages}   # as root, Debian 12 or later"
+            f"    apt-get install --no-install-recommends {' '.join(DEBIAN_PACKAGES)}   # as root, Debian 12 or later"
         )
-    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    cache.root().mkdir(parents=True, exist_ok=True)
-    log = cache.root() / "apt.log"
-    cache.run([*sudo, "apt-get", "update"], what="apt-get update", log=log, env=environment)
-    cache.run(
-        [*sudo, "apt-get", "install", "--yes", "--no-install-recommends", *DEBIAN_PACKAGES],
-        what=f"apt-get install {packages}", log=log, env=environment,
-    )
+    debian.install(DEBIAN_PACKAGES)
     if not _debian_installed():
-        raise SetupError(f"{packages} are installed, but {DEBIAN_RUSTC} or the sources of std are not where they belong")
+        raise SetupError(
+            f"{' '.join(DEBIAN_PACKAGES)} are installed, but {DEBIAN_RUSTC} or the sources of std are not where they belong"
+        )
 
 
 def _release(rustc: str) -> str:

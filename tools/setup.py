@@ -23,7 +23,9 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "versitygw": peers.VERSITYGW.install,
     "minio": peers.MINIO.install,
     "istio-schemas": peers.install_istio_schemas,
-    "judges": judges.install_node,
+    "judges-node": judges.install_node,
+    "judges-go": judges.GO.install,
+    "judges-java": judges.install_java,
 }
 
 

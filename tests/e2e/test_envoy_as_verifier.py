@@ -2,62 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from conftest import StartGateway
 from harness.client import Response, request
-from harness.gateway import Gateway, connection_manager
-from harness.processes import free_port
+from harness.relying_party import relying_party
 from harness.tokens import Forger
-
-FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
-
-
-def relying_party(gateway: Gateway, issuer: str, audience: str) -> int:
-    """Adds a listener that answers 200 to who brings a token of `issuer` for `audience`; returns its port."""
-    port = free_port()
-    provider = {
-        "issuer": issuer,
-        "audiences": [audience],
-        "forward": True,
-        "remote_jwks": {
-            "http_uri": {"uri": f"{issuer}/openid/v1/jwks", "cluster": "our_issuer", "timeout": "5s"},
-            "cache_duration": "300s",
-        },
-    }
-    manager = connection_manager(gateway.listener("gateway"))
-    listener = {
-        "name": "relying_party",
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
-        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
-            "@type": manager["@type"],
-            "stat_prefix": "relying_party",
-            "route_config": {"virtual_hosts": [{
-                "name": "all", "domains": ["*"],
-                "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}],
-            }]},
-            "http_filters": [
-                {"name": "envoy.filters.http.jwt_authn", "typed_config": {
-                    "@type": f"{FILTERS}.jwt_authn.v3.JwtAuthentication",
-                    "providers": {"ours": provider},
-                    "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "ours"}}],
-                }},
-                manager["http_filters"][-1],
-            ],
-        }}]}],
-    }
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": gateway.port}}
-    cluster: dict[str, Any] = {
-        "name": "our_issuer", "type": "STATIC", "connect_timeout": "2s",
-        "load_assignment": {
-            "cluster_name": "our_issuer", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-        },
-    }
-    gateway.bootstrap["static_resources"]["listeners"].append(listener)
-    gateway.bootstrap["static_resources"]["clusters"].append(cluster)
-    return port
 
 
 @pytest.fixture

@@ -52,6 +52,16 @@ def node_judge(script: str) -> Path:
     return _existing(judges.node_directory() / script, "make setup")
 
 
+def go_judge(name: str) -> Path:
+    """An independent verifier written in Go."""
+    return _existing(judges.GO.directory() / name, "make setup")
+
+
+def java_judge() -> list[str]:
+    """The command of the independent verifier written in Java."""
+    return judges.java_command()
+
+
 def istio_schemas() -> Path:
     return _existing(peers.istio_schemas(), "make setup")
 

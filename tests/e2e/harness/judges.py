@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -18,6 +20,9 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from . import installed
 
+SOURCES = installed.REPOSITORY / "tests" / "judges"
+PEERS = installed.REPOSITORY / "tests" / "peers"
+GO = SOURCES / "go"
 PASSWORD = "not-a-secret"
 SECONDS = 60.0
 
@@ -38,6 +43,7 @@ Ask = Callable[[str, str, str], Verdict]
 @dataclass(frozen=True)
 class Judge:
     name: str
+    version: str
     what: str
     """Who has it inside, for a reader who wonders whether it matters to them."""
     ask: Ask
@@ -64,17 +70,44 @@ def programs(roots: Path, directory: Path) -> list[Judge]:
         documents = _documents(issuer, roots, directory)
         return _answer([str(installed.judge()), issuer, audience, *documents], token, environment)
 
-    scripts = installed.REPOSITORY / "tests" / "judges" / "python"
+    python_package, npm, go, maven, crate = importlib.metadata.version, _npm_version, _go_version, _maven_version, _crate_version
     return [
-        Judge("PyJWT", "Python services", program(python, str(scripts / "pyjwt.py"))),
-        Judge("google-auth", "Google's client libraries for Python", program(python, str(scripts / "google_auth.py"))),
-        Judge("jose", "JavaScript services", program(node, str(installed.node_judge("jose.mjs")))),
-        Judge("aws-jwt-verify", "AWS Labs' verifier for Node", program(node, str(installed.node_judge("aws-jwt-verify.mjs")))),
-        Judge("go-oidc", "Go services, Dex, many Kubernetes tools", program(str(installed.go_judge("go-oidc")))),
-        Judge("hashicorp/cap", "Vault and OpenBao", program(str(installed.go_judge("cap")))),
-        Judge("Nimbus", "Spring Security and most of Java", program(*installed.java_judge())),
-        Judge("jwt-simple", "Rust services", jwt_simple),
+        Judge("PyJWT", python_package("PyJWT"), "Python services", program(python, str(SOURCES / "python" / "pyjwt.py"))),
+        Judge("google-auth", python_package("google-auth"), "Google's client libraries for Python", program(python, str(SOURCES / "python" / "google_auth.py"))),
+        Judge("jose", npm("jose"), "JavaScript services", program(node, str(installed.node_judge("jose.mjs")))),
+        Judge("aws-jwt-verify", npm("aws-jwt-verify"), "AWS Labs' verifier for Node", program(node, str(installed.node_judge("aws-jwt-verify.mjs")))),
+        Judge("go-oidc", go(GO, "github.com/coreos/go-oidc/v3"), "Go services, Dex, many Kubernetes tools", program(str(installed.go_judge("go-oidc")))),
+        Judge("hashicorp/cap", go(GO, "github.com/hashicorp/cap"), "Vault and OpenBao", program(str(installed.go_judge("cap")))),
+        Judge("Nimbus", maven("oauth2-oidc-sdk"), "Spring Security and most of Java", program(*installed.java_judge())),
+        Judge("jwt-simple", crate("jwt-simple"), "Rust services", jwt_simple),
     ]
+
+
+def _go_version(module: Path, package: str) -> str:
+    return _pinned(module / "go.mod", rf"{re.escape(package)} v([^ \n]+)")
+
+
+def _npm_version(package: str) -> str:
+    return _pinned(SOURCES / "node" / "package.json", rf'"{re.escape(package)}": "([^"]+)"')
+
+
+def _maven_version(artifact: str) -> str:
+    return _pinned(SOURCES / "java" / "pom.xml", rf"<artifactId>{artifact}</artifactId>\s*<version>([^<]+)<")
+
+
+def _crate_version(crate: str) -> str:
+    return _pinned(installed.REPOSITORY / "Cargo.lock", rf'name = "{crate}"\nversion = "([^"]+)"')
+
+
+def _pinned(file: Path, pattern: str) -> str:
+    found = re.search(pattern, file.read_text())
+    assert found is not None, f"{file} has no {pattern}"
+    return found[1]
+
+
+def server_version(peer: str, package: str) -> str:
+    """The version of a server that is built from its Go module."""
+    return _go_version(PEERS / peer, package)
 
 
 def java_trust_store(roots: Path, path: Path) -> Path:

@@ -1,0 +1,32 @@
+"""Packages of Debian and Ubuntu, where this machine lets us install them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import Sequence
+
+import cache
+
+
+def can_install() -> bool:
+    """Whether there is apt-get, and the right to use it without a question."""
+    if shutil.which("apt-get") is None:
+        return False
+    if os.geteuid() == 0:
+        return True
+    return shutil.which("sudo") is not None and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0
+
+
+def install(packages: Sequence[str]) -> None:
+    """Installs packages; SetupError with apt's own words where that fails."""
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    cache.root().mkdir(parents=True, exist_ok=True)
+    log = cache.root() / "apt.log"
+    cache.run([*sudo, "apt-get", "update"], what="apt-get update", log=log, env=environment)
+    cache.run(
+        [*sudo, "apt-get", "install", "--yes", "--no-install-recommends", *packages],
+        what=f"apt-get install {' '.join(packages)}", log=log, env=environment,
+    )
