@@ -33,9 +33,9 @@ class Versitygw:
         # A socket of the kernel's abstract names: a path in a test's directory may be too long for one.
         private = f"@jwt-reissuer-iam-{self.iam_port}"
         # Go's own variable; set in any case, so that the authorities of this machine have no part in it.
-        roots = self._roots or directory / "no-roots"
-        roots.touch()
-        environment = {"SSL_CERT_FILE": str(roots), "SSL_CERT_DIR": str(directory / "no-roots.d")}
+        nobody = directory / "no-roots"
+        nobody.touch()
+        environment = {"SSL_CERT_FILE": str(self._roots or nobody), "SSL_CERT_DIR": str(directory / "no-roots.d")}
         iam = self._launch("iam", self.iam_port, ["iam", "--dir", "iam", "--private-ports", private], environment)
         self._wait(iam, self.iam_port)
         s3 = self._launch("s3", self.s3_port, ["--iam-standalone-endpoint", private, "posix", "s3"], environment)
