@@ -105,17 +105,19 @@ def issuer(prepare_public_gateway: StartPublicGateway, cluster: ApiServer, autho
 
 @pytest.fixture(scope="module")
 def judges(
-    tmp_path_factory: pytest.TempPathFactory, issuer: Issuer, authority: Authority, aws_cloud: Versitygw
+    tmp_path_factory: pytest.TempPathFactory, issuer: Issuer, authority: Authority
 ) -> Iterator[list[Judge]]:
     directory = tmp_path_factory.mktemp("judges")
     with ExitStack() as stack:
         verifier = stack.enter_context(supervised(tmp_path_factory.mktemp("judge-kubernetes")))
         minio = stack.enter_context(supervised(tmp_path_factory.mktemp("judge-minio")))
+        # Of its own: in the account of the walk there must be nothing that the walk has not made.
+        cloud = stack.enter_context(supervised(tmp_path_factory.mktemp("judge-aws")))
         yield [
             *programs(authority.certificate, directory),
             envoy(issuer),
             kubernetes(ApiServer(verifier), issuer, authority),
-            versitygw(aws_cloud, issuer),
+            versitygw(Versitygw(cloud, roots=authority.certificate).start(), issuer),
             minio_judge(Minio(minio, issuer=issuer.url, client_id=STS, roots=authority.certificate, policy={
                 "Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}],
             }).start()),
@@ -157,7 +159,7 @@ def kubernetes(api: ApiServer, issuer: Issuer, authority: Authority) -> Judge:
 def versitygw(cloud: Versitygw, issuer: Issuer) -> Judge:
     provider = iam(
         cloud, "create-open-id-connect-provider", "--url", issuer.url, "--client-id-list", STS,
-        "--query", "OpenIDConnectProviderArn", "--output", "text", exists="arn:aws:iam::000000000000:oidc-provider/" + REISSUER,
+        "--query", "OpenIDConnectProviderArn", "--output", "text",
     )
     condition = {"StringEquals": {f"{REISSUER}:sub": SUBJECT, f"{REISSUER}:aud": STS}}
     trust = {"Version": "2012-10-17", "Statement": [{
@@ -191,10 +193,8 @@ def by_sts(endpoints: dict[str, str], role_arn: str):  # type: ignore[no-untyped
     return ask
 
 
-def iam(cloud: Versitygw, *arguments: str, exists: str = "") -> str:
+def iam(cloud: Versitygw, *arguments: str) -> str:
     answer = aws(["iam", *arguments], cloud.endpoints(), cloud.administrator())
-    if exists and "EntityAlreadyExists" in answer.stderr:
-        return exists
     assert answer.returncode == 0, answer.stderr
     return answer.stdout.strip()
 
@@ -234,6 +234,15 @@ def test_every_judge_takes_what_we_issue(table: Table, judges: list[Judge], name
 def test_what_we_did_not_issue_is_refused_but_for_what_is_known(table: Table, judges: list[Judge], name: str) -> None:
     taken = {(judge.name, name) for judge in judges if table[judge.name, name].accepted}
     assert taken == {known for known in TAKEN_TOO if known[1] == name}
+
+
+def test_kubernetes_does_not_read_the_set_again_before_its_max_age_has_passed(
+    table: Table, judges: list[Judge], issuer: Issuer
+) -> None:
+    (judge,) = [judge for judge in judges if judge.name == "kube-apiserver"]
+    assert not judge.ask(issuer.signed(rsa_key()), issuer.url, STS).accepted
+    # Another token: it remembers for seconds what it has taken.
+    assert judge.ask(issuer.signed(issuer.beside, jti="another"), issuer.url, STS).accepted, "not even for an unknown key"
 
 
 def test_judges_that_say_whom_they_saw_saw_the_subject(table: Table, judges: list[Judge]) -> None:
