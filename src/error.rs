@@ -24,8 +24,11 @@ pub enum Rejection {
     },
     /// The request announces a body, or sent one, of more bytes than are taken.
     BodyTooLarge,
-    /// A body of a kind that is not taken here, and no token in the `Authorization` header.
+    /// A body of a kind that is not taken here, and no token in the `Authorization` header; or gRPC, whose answers would carry
+    /// the token in a header and always have status 200.
     UnsupportedMediaType,
+    /// The body did not come, or the host could not give it.
+    BodyNotRead,
     /// The token, or the wish, is given more than once; says how.
     Ambiguous(&'static str),
 
@@ -134,6 +137,7 @@ impl Rejection {
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::BodyTooLarge => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::BodyNotRead => "body_not_read",
             Self::Ambiguous(_) => "ambiguous",
             Self::NoToken => "no_token",
             Self::NotBearer => "not_bearer",
@@ -209,6 +213,12 @@ impl Rejection {
             Self::BodyTooLarge => Problem {
                 status: 413,
                 title: "Content Too Large",
+                error: None,
+                detail: Some("send the token in the Authorization header and no body"),
+            },
+            Self::BodyNotRead => Problem {
+                status: 408,
+                title: "Request Timeout",
                 error: None,
                 detail: Some("send the token in the Authorization header and no body"),
             },

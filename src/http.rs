@@ -15,6 +15,8 @@ pub use crate::response::Response;
 
 /// Most bytes of a body that is read, or that a request may announce.
 pub const MAX_BODY: usize = 64 * 1024;
+/// Most bytes that are kept of a header field which holds no token.
+const MAX_FIELD: usize = 1024;
 
 /// What we answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,13 +219,18 @@ impl Routes {
 
 impl Request {
     /// The header fields a request is judged by; a host need not copy others.
-    pub const HEADERS: [&'static str; 6] =
-        ["authorization", "accept", "content-type", "content-length", "transfer-encoding", "if-none-match"];
+    pub const HEADERS: [&'static str; 5] =
+        ["authorization", "accept", "content-type", "content-length", "if-none-match"];
 
     /// A request from all its headers, of which only those of [`Request::HEADERS`] are kept.
     pub fn new(route: Route, headers: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>, body: Body) -> Self {
-        let kept = headers.into_iter().filter_map(|(name, value)| {
+        let kept = headers.into_iter().filter_map(|(name, mut value)| {
             let name = Self::HEADERS.iter().find(|kept| name.eq_ignore_ascii_case(kept.as_bytes()))?;
+            // A request may wait, and a thousand of them: of what is no token, only so much as anybody means is kept.
+            if *name != "authorization" {
+                value.truncate(MAX_FIELD);
+                value.shrink_to_fit();
+            }
             Some(((*name).to_string(), value))
         });
         Self { route, headers: kept.collect(), body }
@@ -280,12 +287,24 @@ impl Request {
         if length.is_some_and(|length| length > MAX_BODY) || self.body == Body::TooLarge {
             return Err(Rejection::BodyTooLarge);
         }
+        if self.is_grpc() {
+            return Err(Rejection::UnsupportedMediaType);
+        }
         let has_body = self.body != Body::None && length != Some(0);
         let has_type = self.field("content-type") != Field::Absent;
         if endpoint == Endpoint::Token && has_body && has_type && self.field("authorization") == Field::Absent {
             return Err(Rejection::UnsupportedMediaType);
         }
         Ok(())
+    }
+
+    /// Whether a proxy takes this for gRPC, and so turns our answer into one: status 200, the body in a header.
+    fn is_grpc(&self) -> bool {
+        let mut kinds =
+            self.headers.iter().filter(|(name, _)| name == "content-type").map(|(_, kind)| kind.trim_ascii_start());
+        kinds.any(|kind| {
+            kind.get(..b"application/grpc".len()).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
+        })
     }
 
     /// Whether there is a body that says it is a form.

@@ -9,6 +9,7 @@ use core::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use zeroize::Zeroize;
 
 /// How deep arrays and objects may nest: a service-account token needs four.
 pub const MAX_DEPTH: usize = 16;
@@ -73,6 +74,18 @@ impl Json {
     #[must_use]
     pub fn as_u64(&self) -> Option<u64> {
         if let Self::Number(number) = self { number.as_u64() } else { None }
+    }
+}
+
+impl Zeroize for Json {
+    /// Wipes every text in it.
+    fn zeroize(&mut self) {
+        match self {
+            Self::String(text) => text.zeroize(),
+            Self::Array(items) => items.iter_mut().for_each(Zeroize::zeroize),
+            Self::Object(Object(members)) => members.iter_mut().for_each(|(_, value)| value.zeroize()),
+            Self::Null | Self::Bool(_) | Self::Number(_) => {}
+        }
     }
 }
 

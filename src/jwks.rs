@@ -64,11 +64,11 @@ pub struct JwksFetch {
     pub stale_limit: Duration,
 }
 
-/// What a look-up gives.
-#[derive(Debug)]
-pub enum Find<'a> {
-    /// The key of that id
-    Found(&'a VerifyingKey),
+/// Whether a key is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Find {
+    /// It is; [`KeyCache::key`] gives it.
+    Found,
     /// Not there now; a fetch that may bring it is in flight or due
     Pending,
     /// Not in the set
@@ -186,24 +186,26 @@ impl KeyCache {
         self.source.next_poll()
     }
 
-    /// Looks a key up. One that is not in the set may be new: that is worth a fetch, if there was none for this reason
+    /// Looks for a key. One that is not in the set may be new: that is worth a fetch, if there was none for this reason
     /// lately and the asker has not waited for one already.
-    pub fn find(&mut self, kid: &str, now: Monotonic, has_waited: bool) -> Find<'_> {
-        let absent = match self.source.state(now) {
-            State::Ready(keys) => keys.get(kid).is_none(),
+    pub fn find(&mut self, kid: &str, now: Monotonic, has_waited: bool) -> Find {
+        match self.source.state(now) {
+            State::Ready(keys) if keys.get(kid).is_some() => return Find::Found,
+            State::Ready(_) => {}
             State::Pending if has_waited => return Find::Unavailable { retry_after: 1 },
             State::Pending => return Find::Pending,
             State::Failed { retry_in } => {
                 return Find::Unavailable { retry_after: retry_in.as_secs().saturating_add(1) };
             }
-        };
-        if absent && !has_waited && (self.source.demand(now) || self.source.is_pending(now)) {
-            return Find::Pending;
         }
-        match self.source.state(now) {
-            State::Ready(keys) => keys.get(kid).map_or(Find::Absent, Find::Found),
-            _ => Find::Absent,
-        }
+        let worth_a_fetch = !has_waited && (self.source.demand(now) || self.source.is_pending(now));
+        if worth_a_fetch { Find::Pending } else { Find::Absent }
+    }
+
+    /// The key of that id.
+    #[must_use]
+    pub fn key(&self, kid: &str, now: Monotonic) -> Option<&VerifyingKey> {
+        if let State::Ready(keys) = self.source.state(now) { keys.get(kid) } else { None }
     }
 }
 

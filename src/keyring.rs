@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use pkcs8::der::pem;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::claims::Claims;
 use crate::crypto::{Algorithm, BadSignature, Crypto, Rng, SigningFailed, SigningKey, VerifyingKey};
@@ -77,7 +77,7 @@ impl Keyring {
         }
         let document = Document::read(document).map_err(problem)?;
         let entries = match &document {
-            Document::Keyring(json) => read_entries(json)?,
+            Document::Keyring(Secret(json)) => read_entries(json)?,
             Document::Pem(text) => Vec::from([(None, Entry::from_pem(text).map_err(|why| ConfigError::new("", why))?)]),
             Document::Der(der) => {
                 let key = SigningKey::from_pkcs8_der(der).map_err(|why| ConfigError::new("", why.to_string()))?;
@@ -190,9 +190,18 @@ impl Entry {
     }
 }
 
+/// JSON that holds private keys: its texts are wiped when it goes.
+struct Secret(Json);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 /// The forms of a document.
 enum Document {
-    Keyring(Json),
+    Keyring(Secret),
     Pem(Zeroizing<Vec<u8>>),
     Der(Zeroizing<Vec<u8>>),
 }
@@ -212,7 +221,9 @@ impl Document {
 
     fn read_plain(bytes: &[u8]) -> Option<Result<Self, &'static str>> {
         match bytes.first() {
-            Some(b'{') => Some(Json::parse(bytes).map(Self::Keyring).map_err(|_| "not a strict JSON keyring")),
+            Some(b'{') => Some(
+                Json::parse(bytes).map(|json| Self::Keyring(Secret(json))).map_err(|_| "not a strict JSON keyring"),
+            ),
             Some(b'-') => Some(Ok(Self::Pem(Zeroizing::new(bytes.to_vec())))),
             // DER: a SEQUENCE with a long length
             Some(0x30) if bytes.get(1).is_some_and(|length| *length >= 0x81) => {
@@ -281,7 +292,10 @@ fn decode_pem(text: &[u8]) -> Result<(String, Zeroizing<Vec<u8>>), String> {
 
 /// Standard base64, with or without line breaks.
 fn decode_base64(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let packed: Zeroizing<Vec<u8>> =
-        Zeroizing::new(text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect());
-    STANDARD.decode(&*packed).ok().map(Zeroizing::new)
+    // Both with all the room they need: what a growing buffer leaves behind is wiped by nobody.
+    let mut packed = Zeroizing::new(Vec::with_capacity(text.len()));
+    packed.extend(text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()));
+    let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
+    STANDARD.decode_vec(&*packed, &mut decoded).ok()?;
+    Some(decoded)
 }

@@ -16,7 +16,7 @@
 //!   Keyring::issue(&claims)               -> IssuedToken, checked              keyring
 //! any Err(Rejection) -> Response          in one place                         error
 //!
-//! Outcome::Pass | Respond | NeedBody | Defer -> Reissuer::wait, answered by poll_waiting
+//! Outcome::Pass | Respond | NeedBody -> await_body, take | Defer -> wait; both are answered by poll_waiting in time
 //! poll_fetch -> the host fetches -> handle_fetched    sources;  poll_event -> logs and counters    event
 //! ```
 //!

@@ -23,12 +23,16 @@ use crate::policy;
 use crate::source::{Monotonic, SourceKey, State};
 use crate::sources::{Answer, Fetch, FetchId, Loaded, Sources};
 use crate::token::UnverifiedToken;
-use crate::waiting::{StreamId, Waiting, WaitingRoom};
+use crate::waiting::{StreamId, Waiting, WaitingRoom, WaitsFor};
 
 /// Most events that are kept for [`Reissuer::poll_event`]; the oldest goes first.
 const MAX_EVENTS: usize = 256;
 /// How much longer than the fetch it waits for a request is kept.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the body of a request is waited for. A host may be unable to give it at all.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// Most requests that one call of [`Reissuer::poll_waiting`] handles in vain, each of which parses a token.
+const HANDLED_AT_ONCE: usize = 8;
 /// The longest time between two ticks of a host.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 
@@ -52,6 +56,8 @@ pub struct Reissuer {
     events: VecDeque<Event>,
     /// A signature did not verify: the signer is not trusted again before a restart.
     signing_latched: bool,
+    /// Whether anybody has asked for anything yet
+    asked: bool,
 }
 
 /// What the host is to do with a request.
@@ -61,7 +67,7 @@ pub enum Outcome {
     Pass,
     /// Send this.
     Respond(Response),
-    /// Read its body, up to so many bytes, and handle it again with it.
+    /// Give it to [`Reissuer::await_body`], and handle it again with its body, up to so many bytes of it.
     NeedBody {
         /// Most bytes worth reading
         limit: usize,
@@ -94,7 +100,16 @@ impl Reissuer {
         let mut events = VecDeque::new();
         let (sources, event) = Sources::new(&config, &*crypto, &mut rng)?;
         events.extend(event);
-        Ok(Self { config, crypto, rng, sources, waiting: WaitingRoom::default(), events, signing_latched: false })
+        Ok(Self {
+            config,
+            crypto,
+            rng,
+            sources,
+            waiting: WaitingRoom::default(),
+            events,
+            signing_latched: false,
+            asked: false,
+        })
     }
 
     /// The route table, for [`Route::of`].
@@ -105,6 +120,7 @@ impl Reissuer {
 
     /// Decides on a request.
     pub fn handle(&mut self, request: &Request, now: Now) -> Outcome {
+        self.asked |= !matches!(request.route, Route::NotOurs);
         match self.answer(request, now, None) {
             Ok(response) => Outcome::Respond(response),
             Err(Stop::Pass) => Outcome::Pass,
@@ -120,30 +136,41 @@ impl Reissuer {
     /// The answer to send at once, where too many wait.
     pub fn wait(&mut self, stream: StreamId, request: Request, key: SourceKey, now: Now) -> Result<(), Response> {
         let until = now.monotonic.saturating_add(key.timeout(&self.config)).saturating_add(PATIENCE);
-        self.keep_waiting(Waiting { stream, request, key, until })
+        self.keep_waiting(Waiting { stream, request, waits_for: WaitsFor::Source(key), until })
     }
 
-    /// Drops a waiting request whose client has gone.
-    pub fn forget(&mut self, stream: StreamId) {
-        self.waiting.forget(stream);
+    /// Keeps a request until its body has come, but not for ever.
+    ///
+    /// # Errors
+    /// The answer to send at once, where too many wait.
+    pub fn await_body(&mut self, stream: StreamId, request: Request, now: Now) -> Result<(), Response> {
+        let until = now.monotonic.saturating_add(BODY_PATIENCE);
+        self.keep_waiting(Waiting { stream, request, waits_for: WaitsFor::Body, until })
+    }
+
+    /// Gives a waiting request back: its body has come, or its client has gone. `None` if it was answered meanwhile.
+    pub fn take(&mut self, stream: StreamId) -> Option<Request> {
+        self.waiting.take(stream)
     }
 
     /// Answers one waiting request, if one can be answered now. The host calls it a few times a callback: each answer may
-    /// cost a signature, and a gateway's worker has others to serve.
+    /// cost a signature, and a gateway's worker has others to serve. `None` does not mean that all are answered:
+    /// [`Reissuer::next_tick`] says when to call it again.
     pub fn poll_waiting(&mut self, now: Now) -> Option<(StreamId, Response)> {
-        loop {
-            let Waiting { stream, request, key, until } = {
+        for _ in 0..HANDLED_AT_ONCE {
+            let (place, Waiting { stream, request, waits_for, until }) = {
                 let Self { waiting, sources, .. } = self;
                 waiting.leave(now.monotonic, |key| !sources.is_pending(key, now.monotonic))?
             };
-            let response = match self.answer(&request, now, Some(key)) {
+            let WaitsFor::Source(waited) = waits_for else {
+                return Some((stream, self.reject(Rejection::BodyNotRead, &request)));
+            };
+            let response = match self.answer(&request, now, Some(waited)) {
                 Ok(response) => response,
                 Err(Stop::Reject(rejection)) => self.reject(rejection, &request),
                 Err(Stop::Wait(key)) if until > now.monotonic => {
-                    match self.keep_waiting(Waiting { stream, request, key, until }) {
-                        Ok(()) => continue,
-                        Err(response) => response,
-                    }
+                    self.waiting.stay(place, Waiting { stream, request, waits_for: WaitsFor::Source(key), until });
+                    continue;
                 }
                 Err(Stop::Wait(SourceKey::Jwks(_))) => {
                     self.reject(Rejection::IssuerKeysUnavailable { retry_after: 1 }, &request)
@@ -156,6 +183,7 @@ impl Reissuer {
             };
             return Some((stream, response));
         }
+        None
     }
 
     /// A fetch that is due, if any.
@@ -166,7 +194,9 @@ impl Reissuer {
 
     /// Takes what came of a fetch. A document is used whole or not at all; an answer that nobody waits for is ignored.
     pub fn handle_fetched(&mut self, id: FetchId, answer: Answer<'_>, now: Now) {
-        let event = self.sources.fetched(id, answer, &self.config, &*self.crypto, &mut self.rng, now.monotonic);
+        // Envoy's main thread has a VM too, which serves nobody and reaches no internal listener for as long as it lives.
+        let quiet = !self.asked && matches!(answer, Answer::Response { status: 503, .. });
+        let event = self.sources.fetched(id, answer, &self.config, &*self.crypto, &mut self.rng, now.monotonic, quiet);
         event.into_iter().for_each(|event| self.note(event));
     }
 
@@ -231,9 +261,6 @@ impl Reissuer {
     ) -> Result<Response, Stop> {
         request.check_body(endpoint)?;
         let bearer = request.bearer()?;
-        if endpoint == Endpoint::Token {
-            self.check_form(request)?;
-        }
         let audience = request.audience()?;
 
         let unverified = UnverifiedToken::parse(bearer, self.config.max_token_bytes)?;
@@ -241,18 +268,26 @@ impl Reissuer {
             self.config.trusted_issuer(unverified.claimed_issuer()?).ok_or(Rejection::UnknownIssuer)?;
         let plausible = unverified.examine(issuer, now.unix)?;
         let issuer = issuer.name.clone();
+        if endpoint == Endpoint::Token {
+            self.check_form(request)?;
+        }
 
         let key = SourceKey::Jwks(index);
         let cache = self.sources.keys_of(index).ok_or(Rejection::UnknownIssuer)?;
-        let subject = match cache.find(plausible.kid(), now.monotonic, waited == Some(key)) {
-            Find::Found(key) => plausible.verify(key, &*self.crypto)?,
+        match cache.find(plausible.kid(), now.monotonic, waited == Some(key)) {
+            Find::Found => {}
             Find::Pending => return Err(Stop::Wait(key)),
             Find::Absent => return Err(Rejection::UnknownKey { kid: plausible.kid().to_string() }.into()),
             Find::Unavailable { retry_after } => return Err(Rejection::IssuerKeysUnavailable { retry_after }.into()),
+        }
+        // Our own keys have to be there before the costly part, so that it is done once.
+        let loaded = self.loaded(now, waited)?;
+        let subject = match self.sources.keys_of(index).and_then(|cache| cache.key(plausible.kid(), now.monotonic)) {
+            Some(key) => plausible.verify(key, &*self.crypto)?,
+            None => return Err(Rejection::UnknownKey { kid: plausible.kid().to_string() }.into()),
         };
         let grant = policy::allow(&self.config, &subject, audience.as_deref(), now.unix)?;
 
-        let loaded = self.loaded(now, waited)?;
         let jti = self.random_uuid();
         let claims = Claims::of(&subject, &self.config.claims, self.config.issuer.as_str(), &grant, now.unix, jti);
         let issued = self.issue(&loaded.keyring, &claims)?;
@@ -313,8 +348,7 @@ impl Reissuer {
     }
 
     fn keep_waiting(&mut self, waiting: Waiting) -> Result<(), Response> {
-        let request = waiting.request.clone();
-        if self.waiting.enter(waiting) { Ok(()) } else { Err(self.reject(Rejection::TooManyWaiting, &request)) }
+        self.waiting.enter(waiting).map_err(|refused| self.reject(Rejection::TooManyWaiting, &refused.request))
     }
 
     fn reject(&mut self, rejection: Rejection, request: &Request) -> Response {

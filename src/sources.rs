@@ -174,7 +174,9 @@ impl Sources {
         None
     }
 
-    /// Takes what came of a fetch, and says what there is to say of it: nothing of one that nobody waits for.
+    /// Takes what came of a fetch, and says what there is to say of it: nothing of one that nobody waits for, nor of a keyring
+    /// that could not be had where the caller wants that `quiet`.
+    #[allow(clippy::too_many_arguments, reason = "all of them are what the reissuer has")]
     pub(crate) fn fetched(
         &mut self,
         id: FetchId,
@@ -183,9 +185,18 @@ impl Sources {
         crypto: &dyn Crypto,
         rng: &mut Rng,
         now: Monotonic,
+        quiet: bool,
     ) -> Option<Event> {
         match id.key {
-            SourceKey::Keyring => self.keyring_fetched(id.attempt, answer, config, crypto, rng, now),
+            SourceKey::Keyring => {
+                let event = self.keyring_fetched(id.attempt, answer, config, crypto, rng, now);
+                if quiet && matches!(event, Some(Event::KeyringFailed { .. })) {
+                    // Not said, so not repeated either.
+                    self.keyring_problem = None;
+                    return None;
+                }
+                event
+            }
             SourceKey::Jwks(index) => self.jwks_fetched(index, id.attempt, answer, config, now, rng.next_u32()),
         }
     }

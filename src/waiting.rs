@@ -1,4 +1,5 @@
-//! Requests that wait for something to be fetched: bounded in number and in time, answered in the order they came.
+//! Requests that wait, for something to be fetched or for their own body: bounded in number and in time, answered in the
+//! order they came.
 
 use alloc::collections::VecDeque;
 
@@ -19,9 +20,18 @@ pub struct Waiting {
     /// To be handled again
     pub request: Request,
     /// What it waits for
-    pub key: SourceKey,
+    pub waits_for: WaitsFor,
     /// When it is answered in any case
     pub until: Monotonic,
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// Something to be fetched
+    Source(SourceKey),
+    /// The rest of itself
+    Body,
 }
 
 /// The queue of them.
@@ -31,29 +41,38 @@ pub struct WaitingRoom {
 }
 
 impl WaitingRoom {
-    /// Takes a request in, unless the room is full.
-    pub fn enter(&mut self, waiting: Waiting) -> bool {
-        let has_room = self.queue.len() < MAX_WAITING;
-        if has_room {
-            self.queue.push_back(waiting);
+    /// Takes a request in.
+    ///
+    /// # Errors
+    /// The request, where the room is full.
+    pub fn enter(&mut self, waiting: Waiting) -> Result<(), Waiting> {
+        if self.queue.len() >= MAX_WAITING {
+            return Err(waiting);
         }
-        has_room
+        self.queue.push_back(waiting);
+        Ok(())
     }
 
-    /// Takes the first one out whose time is up or whose key is ready.
-    pub fn leave(&mut self, now: Monotonic, is_ready: impl Fn(SourceKey) -> bool) -> Option<Waiting> {
-        let index = self.queue.iter().position(|waiting| waiting.until <= now || is_ready(waiting.key))?;
-        self.queue.remove(index)
+    /// Takes the first one out whose time is up or whose source is ready; with its place in the queue.
+    pub fn leave(&mut self, now: Monotonic, is_ready: impl Fn(SourceKey) -> bool) -> Option<(usize, Waiting)> {
+        let place = self.queue.iter().position(|waiting| waiting.may_leave(now, &is_ready))?;
+        Some((place, self.queue.remove(place)?))
+    }
+
+    /// Takes one back in that has to wait for something else now, where it was.
+    pub fn stay(&mut self, place: usize, waiting: Waiting) {
+        self.queue.insert(place.min(self.queue.len()), waiting);
     }
 
     /// Whether any may leave.
     pub fn any_ready(&self, now: Monotonic, is_ready: impl Fn(SourceKey) -> bool) -> bool {
-        self.queue.iter().any(|waiting| waiting.until <= now || is_ready(waiting.key))
+        self.queue.iter().any(|waiting| waiting.may_leave(now, &is_ready))
     }
 
-    /// Drops a request whose client has gone.
-    pub fn forget(&mut self, stream: StreamId) {
-        self.queue.retain(|waiting| waiting.stream != stream);
+    /// Takes out a request whose body has come, or whose client has gone.
+    pub fn take(&mut self, stream: StreamId) -> Option<Request> {
+        let index = self.queue.iter().position(|waiting| waiting.stream == stream)?;
+        self.queue.remove(index).map(|waiting| waiting.request)
     }
 
     /// When the first of them is answered in any case.
@@ -64,5 +83,11 @@ impl WaitingRoom {
     /// How many wait.
     pub fn len(&self) -> usize {
         self.queue.len()
+    }
+}
+
+impl Waiting {
+    fn may_leave(&self, now: Monotonic, is_ready: impl Fn(SourceKey) -> bool) -> bool {
+        self.until <= now || matches!(self.waits_for, WaitsFor::Source(key) if is_ready(key))
     }
 }

@@ -9,6 +9,8 @@
     reason = "tests"
 )]
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20::rand_core::SeedableRng as _;
 use jwt_reissuer::Config;
 use jwt_reissuer::crypto::Rng;
@@ -38,7 +40,20 @@ fn the_sample_configuration_is_taken() {
 
 #[test]
 fn an_error_names_the_member_by_its_path() {
-    let cases: [(&str, Value, &str); 20] = [
+    let mut second = sample()["trusted_issuers"][0].clone();
+    second["name"] = json!("second");
+    let mut namesake = second.clone();
+    namesake["name"] = json!("kubernetes");
+    namesake["issuer"] = json!("https://elsewhere.example.com");
+    let unusable = json!({ "keys": [{ "kty": "oct", "kid": "a", "k": "AAAA" }] });
+    let cases: [(&str, Value, &str); 23] = [
+        ("/trusted_issuers/1", second, "trusted_issuers[1].issuer: is the issuer of an earlier entry"),
+        ("/trusted_issuers/1", namesake, "trusted_issuers[1].name: is the name of an earlier entry"),
+        (
+            "/trusted_issuers/0/jwks",
+            json!({ "inline": unusable }),
+            "trusted_issuers[0].jwks.inline: holds a key that is not usable",
+        ),
         ("/ttl", json!("13h"), "ttl: must be from 60s to 43200s"),
         ("/ttl", json!("6 h"), "ttl: must be a duration such as 30s, 5m, 6h or 7d"),
         ("/ttl", json!("0s"), "ttl: must be from"),
@@ -63,7 +78,13 @@ fn an_error_names_the_member_by_its_path() {
     for (pointer, value, expected) in cases {
         let mut config = sample();
         let (parent, member) = pointer.rsplit_once('/').unwrap();
-        config.pointer_mut(parent).unwrap()[member] = value;
+        match config.pointer_mut(parent).unwrap() {
+            Value::Array(items) if member == "1" => items.push(value),
+            other => match member.parse::<usize>() {
+                Ok(index) => other[index] = value,
+                Err(_) => other[member] = value,
+            },
+        }
         let error = parse(&config).err().unwrap_or_else(|| panic!("{pointer} is taken"));
         assert!(error.starts_with(expected), "{error:?} does not begin with {expected:?}");
     }
@@ -91,6 +112,14 @@ fn a_key_is_refused_with_its_reason_and_its_place() {
     assert_eq!(two.published()[1].0, "key-1", "the key that signs comes first");
 
     let keyring = |keys: Value| json!({ "keys": keys }).to_string();
+    let many: Vec<Value> = (0..17).map(|_| json!({ "public_key": public(&good) })).collect();
+    let small_exponent =
+        rsa::PrivateKey::new_with_exp(&mut Rng::from_seed([5; 32]), 2048, rsa::BoxedUint::from(3_u8)).unwrap();
+    // The private halves of these two are in RFC 7520 section 3.4 and RFC 7515 appendix A.3.
+    let published_rsa = pem(&published_rsa_key());
+    let published_ec = STANDARD.encode(published_ec_key().to_pkcs8_der().unwrap().as_bytes());
+    let p521 = p521::SecretKey::from_slice(&[&[0][..], &[1; 65]].concat()).unwrap();
+    let p521 = STANDARD.encode(p521.to_pkcs8_der().unwrap().as_bytes());
     let cases = [
         (String::new(), BOTH, "empty"),
         ("garbage!".into(), BOTH, "neither a JSON keyring"),
@@ -101,6 +130,21 @@ fn a_key_is_refused_with_its_reason_and_its_place() {
         (public(&good), BOTH, "has no private key"),
         (pem(&good), DOCUMENTS, "keys[0].private_key: has no use where documents alone"),
         (keyring(json!([])), BOTH, "keys: must not be empty"),
+        (keyring(json!(many)), BOTH, "keys: must not be more than 16"),
+        (
+            keyring(json!([{ "private_key": pem(&good), "kid": "a" }, { "public_key": public(&other), "kid": "a" }])),
+            BOTH,
+            "keys[1].kid: is the kid of an earlier key",
+        ),
+        (published_rsa.clone(), BOTH, "the private half of this key is published"),
+        (published_ec, BOTH, "the private half of this key is published"),
+        (
+            keyring(json!([{ "private_key": published_rsa }])),
+            BOTH,
+            "keys[0].private_key: the private half of this key is published",
+        ),
+        (pem(&small_exponent), BOTH, "an RSA public exponent that is even, under 65537"),
+        (p521, BOTH, "not an unencrypted PKCS#8 key of RSA"),
         (keyring(json!([{ "private_key": pem(&weak) }])), BOTH, "keys[0].private_key: an RSA key of 1024 bits"),
         (keyring(json!([{ "private_key": public(&good) }])), BOTH, "keys[0].private_key: is a public key"),
         (
@@ -129,6 +173,21 @@ fn a_key_is_refused_with_its_reason_and_its_place() {
         let error = Keyring::parse(document.as_bytes(), serve).map(|_| ()).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error:?} does not begin with {expected:?}");
     }
+}
+
+fn published_rsa_key() -> rsa::PrivateKey {
+    let jwk: Value = serde_json::from_str(include_str!("vectors/rfc7520/rsa_private_key.json")).unwrap();
+    let number = |name: &str| {
+        let bytes = URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
+        rsa::BoxedUint::from_be_slice_vartime(&bytes)
+    };
+    let primes = vec![number("p"), number("q")];
+    rsa::PrivateKey::from_components(number("n"), number("e"), number("d"), primes).unwrap()
+}
+
+fn published_ec_key() -> p256::SecretKey {
+    let d = URL_SAFE_NO_PAD.decode("jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI").unwrap();
+    p256::SecretKey::from_slice(&d).unwrap()
 }
 
 #[test]

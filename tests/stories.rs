@@ -9,142 +9,15 @@
     reason = "tests"
 )]
 
-use std::sync::OnceLock;
-use std::time::Duration;
+mod scenario;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chacha20::rand_core::SeedableRng as _;
-use jwt_reissuer::crypto::{Crypto as _, Rng, SigningKey, SoftwareCrypto};
 use jwt_reissuer::event::Event;
-use jwt_reissuer::http::{Body, Request, Response, Route};
-use jwt_reissuer::{Answer, Config, Now, Outcome, Reissuer, SourceKey};
+use jwt_reissuer::{Outcome, SourceKey};
 use jwt_simple::prelude::*;
-use rsa::pkcs8::EncodePrivateKey as _;
+use scenario::{START, Scenario, claims_of};
 use serde_json::{Value, json};
-
-const START: u64 = 1_767_225_600;
-const OUR_HOST: &str = "reissuer.example.com";
-
-/// A pair for the API server and one for us, made once.
-fn keys() -> &'static [String; 2] {
-    static KEYS: OnceLock<[String; 2]> = OnceLock::new();
-    KEYS.get_or_init(|| {
-        [1, 2].map(|seed| {
-            let key = rsa::PrivateKey::new(&mut Rng::from_seed([seed; 32]), 2048).unwrap();
-            key.to_pkcs8_pem(Default::default()).unwrap().to_string()
-        })
-    })
-}
-
-fn signing_key(pem: &str) -> SigningKey {
-    let (_, der) = pkcs8::der::pem::decode_vec(pem.as_bytes()).unwrap();
-    SigningKey::from_pkcs8_der(&der).unwrap()
-}
-
-struct Scenario {
-    reissuer: Reissuer,
-    now: Now,
-    api_server: SigningKey,
-    /// What the API server answers; `None`: nothing listens
-    jwks: Option<String>,
-    fetches: usize,
-}
-
-impl Scenario {
-    fn new(edit: impl FnOnce(&mut Value)) -> Self {
-        let mut config = json!({
-            "issuer": format!("https://{OUR_HOST}"),
-            "audiences": ["sts.amazonaws.com", "api://AzureADTokenExchange"],
-            "signing_keys": { "from": { "dangerous_inline": keys()[1] } },
-            "trusted_issuers": [{
-                "name": "prod",
-                "issuer": "https://kubernetes.default.svc.cluster.local",
-                "audiences": ["jwt-reissuer"],
-                "jwks": { "envoy_cluster": "kubernetes", "authority": "kubernetes.default.svc" }
-            }]
-        });
-        edit(&mut config);
-        let config =
-            Config::from_json(config.to_string().as_bytes(), &|_| None).map_err(|error| error.to_string()).unwrap();
-        let reissuer =
-            Reissuer::new(config, Box::new(SoftwareCrypto), [3; 32]).map_err(|error| error.to_string()).unwrap();
-        let api_server = signing_key(&keys()[0]);
-        let jwks =
-            json!({ "keys": [serde_json::to_value(api_server.public().to_jwk("cluster-key")).unwrap()] }).to_string();
-        let now = Now { unix: START, monotonic: Duration::ZERO };
-        Self { reissuer, now, api_server, jwks: Some(jwks), fetches: 0 }
-    }
-
-    fn pass(&mut self, seconds: u64) {
-        self.now.unix += seconds;
-        self.now.monotonic += Duration::from_secs(seconds);
-    }
-
-    fn fetch_what_is_due(&mut self) {
-        while let Some(fetch) = self.reissuer.poll_fetch(self.now) {
-            assert_eq!(fetch.cluster, "kubernetes");
-            self.fetches += 1;
-            let answer = match &self.jwks {
-                Some(jwks) => Answer::Response { status: 200, body: jwks.as_bytes() },
-                None => Answer::Response { status: 503, body: b"no healthy upstream" },
-            };
-            self.reissuer.handle_fetched(fetch.id, answer, self.now);
-        }
-    }
-
-    /// A good token but for what `edit` does to its claims.
-    fn token(&self, kid: &str, edit: impl FnOnce(&mut Value)) -> String {
-        let mut claims = json!({
-            "iss": "https://kubernetes.default.svc.cluster.local",
-            "sub": "system:serviceaccount:payments:ledger",
-            "aud": ["jwt-reissuer"],
-            "iat": self.now.unix, "nbf": self.now.unix, "exp": self.now.unix + 3600,
-            "jti": "subject",
-            "kubernetes.io": { "namespace": "payments", "serviceaccount": { "name": "ledger", "uid": "u" } },
-            "https://aws.amazon.com/tags": { "principal_tags": { "admin": ["true"] } },
-        });
-        edit(&mut claims);
-        let header = json!({ "alg": "RS256", "kid": kid });
-        let text = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
-        let signature = SoftwareCrypto.sign(&self.api_server, text.as_bytes(), &mut Rng::from_seed([4; 32])).unwrap();
-        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
-
-    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
-        let route = Route::of(self.reissuer.routes(), method.as_bytes(), OUR_HOST.as_bytes(), path.as_bytes());
-        let headers = headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-        Request::new(route, headers, Body::None)
-    }
-
-    /// The answer, with the fetch that it may have to wait for.
-    fn send(&mut self, request: Request) -> Response {
-        match self.reissuer.handle(&request, self.now) {
-            Outcome::Respond(response) => response,
-            Outcome::Defer(key) => {
-                self.reissuer.wait(1, request, key, self.now).unwrap();
-                self.fetch_what_is_due();
-                self.reissuer.poll_waiting(self.now).expect("a fetch has ended").1
-            }
-            outcome => panic!("{outcome:?}"),
-        }
-    }
-
-    fn reissue(&mut self, path: &str, token: &str) -> Response {
-        let bearer = format!("Bearer {token}");
-        self.send(self.request("POST", path, &[("authorization", &bearer)]))
-    }
-
-    fn status(&mut self, token: &str) -> u16 {
-        self.reissue("/reissue", token).status
-    }
-}
-
-fn claims_of(response: &Response) -> Value {
-    let text = std::str::from_utf8(&response.body).unwrap();
-    let claims = URL_SAFE_NO_PAD.decode(text.split('.').nth(1).unwrap()).unwrap();
-    serde_json::from_slice(&claims).unwrap()
-}
 
 #[test]
 fn what_is_issued_verifies_elsewhere_and_holds_what_it_should() {
@@ -159,10 +32,7 @@ fn what_is_issued_verifies_elsewhere_and_holds_what_it_should() {
     let member = |name: &str| URL_SAFE_NO_PAD.decode(jwks["keys"][0][name].as_str().unwrap()).unwrap();
     let key = RS256PublicKey::from_components(&member("n"), &member("e")).unwrap();
     let text = std::str::from_utf8(&response.body).unwrap();
-    let options = VerificationOptions {
-        artificial_time: Some(jwt_simple::prelude::Duration::from_secs(START)),
-        ..Default::default()
-    };
+    let options = VerificationOptions { artificial_time: Some(Duration::from_secs(START)), ..Default::default() };
     key.verify_token::<Value>(text, Some(options)).unwrap();
 
     let claims = claims_of(&response);
@@ -195,7 +65,12 @@ fn a_token_is_refused_for_each_claim_that_will_not_do() {
     let good = scenario.token("cluster-key", |_| ());
     assert_eq!(scenario.status(&good), 200);
     type Edit = fn(&mut Value);
-    let edits: [(&str, Edit); 8] = [
+    let edits: [(&str, Edit); 9] = [
+        ("invalid_claim", |claims| {
+            claims["iat"] = (START + 20).into();
+            claims["nbf"] = START.into();
+            claims["exp"] = (START + 10).into();
+        }),
         ("expired", |claims| claims["exp"] = START.into()),
         ("wrong_audience", |claims| claims["aud"] = "sts.amazonaws.com".into()),
         ("unknown_issuer", |claims| claims["iss"] = "https://other".into()),
@@ -215,6 +90,39 @@ fn a_token_is_refused_for_each_claim_that_will_not_do() {
     let forged = format!("{}AAAA", &good[..good.len() - 4]);
     assert_eq!(scenario.status(&forged), 401);
     assert_eq!(scenario.reissue("/reissue?audience=other", &good).status, 403);
+}
+
+#[test]
+fn what_is_asked_for_twice_is_ambiguous() {
+    let mut scenario = Scenario::new(|_| ());
+    let token = scenario.token("cluster-key", |_| ());
+    assert_eq!(scenario.reissue("/reissue?audience=sts.amazonaws.com&audience=sts.amazonaws.com", &token).status, 400);
+    assert_eq!(
+        scenario.reissue("/reissue", &format!("{token}, Bearer {token}")).status,
+        400,
+        "as proxies join two headers"
+    );
+    let bearer = format!("Bearer {token}");
+    let twice = scenario.request("POST", "/reissue", &[("authorization", &bearer), ("authorization", &bearer)]);
+    assert_eq!(scenario.send(twice).status, 400);
+    assert_eq!(scenario.reissue("/reissue?audience=&audience=sts.amazonaws.com&x=1&x=2", &token).status, 200);
+}
+
+#[test]
+fn json_is_given_to_who_accepts_it_and_to_nobody_else() {
+    let mut scenario = Scenario::new(|_| ());
+    let bearer = format!("Bearer {}", scenario.token("cluster-key", |_| ()));
+    for (accept, kind) in [
+        ("application/json", "application/json"),
+        ("text/html, Application/JSON;q=0.5", "application/json"),
+        ("*/*", "text/plain"),
+        ("application/json;q=0", "text/plain"),
+        ("application/json; q=0.000", "text/plain"),
+        ("application/json-seq", "text/plain"),
+    ] {
+        let request = scenario.request("POST", "/reissue", &[("authorization", &bearer), ("accept", accept)]);
+        assert_eq!(scenario.send(request).get("content-type"), Some(kind), "{accept}");
+    }
 }
 
 #[test]
@@ -274,7 +182,7 @@ fn a_waiting_request_is_answered_in_time_even_if_the_host_never_reports() {
     assert_eq!(key, SourceKey::Jwks(0));
     scenario.reissuer.wait(7, request.clone(), key, scenario.now).unwrap();
     scenario.reissuer.wait(8, request, key, scenario.now).unwrap();
-    scenario.reissuer.forget(8);
+    assert!(scenario.reissuer.take(8).is_some());
     assert!(scenario.reissuer.poll_fetch(scenario.now).is_some());
     scenario.pass(1);
     assert_eq!(scenario.reissuer.poll_waiting(scenario.now), None);

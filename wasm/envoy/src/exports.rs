@@ -8,6 +8,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use jwt_reissuer::http::Response;
+
+use crate::filter::send;
 use crate::http::{Action, Http};
 use crate::root::Root;
 
@@ -58,7 +61,10 @@ extern "C" fn proxy_on_http_call_response(root: u32, token: u32, headers: usize,
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_headers(context: u32, _headers: usize, end_of_stream: bool) -> Action {
-    with_stream(context, |stream| stream.on_request_headers(end_of_stream)).unwrap_or(Action::Pause)
+    with_stream(context, |stream| stream.on_request_headers(end_of_stream)).unwrap_or_else(|| {
+        send(&Response::new(503));
+        Action::Pause
+    })
 }
 
 #[unsafe(no_mangle)]

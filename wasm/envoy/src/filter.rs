@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use jwt_reissuer::http::Response;
 use jwt_reissuer::{Now, Reissuer};
 
-use crate::hostcalls;
+use crate::hostcalls::{self, LogLevel};
 use crate::observe::Observer;
 
 /// How soon the root context is to look again when a request has given it something to do: a request cannot send a callout
@@ -45,5 +45,10 @@ impl Filter {
 /// Answers the stream that is current.
 pub(crate) fn send(response: &Response) {
     let headers: Vec<(&str, &str)> = response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    hostcalls::send_response(response.status, &headers, &response.body);
+    if !hostcalls::send_response(response.status, &headers, &response.body) {
+        hostcalls::log(
+            LogLevel::Warn,
+            &format!("jwt-reissuer: an answer with status {} could not be sent", response.status),
+        );
+    }
 }

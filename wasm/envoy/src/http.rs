@@ -26,8 +26,8 @@ pub(crate) struct Http {
 enum State {
     /// Not ours: everything of it passes.
     Passing,
-    /// Its body is being read; so many bytes of it are there.
-    Reading { request: Request, limit: usize, buffered: usize },
+    /// The reissuer keeps it until its body has come; so many bytes of it are there.
+    Reading { limit: usize, buffered: usize },
     /// The root context will answer it.
     Waiting,
     /// It has its answer.
@@ -40,7 +40,12 @@ impl Http {
     }
 
     pub(crate) fn on_request_headers(&mut self, end_of_stream: bool) -> Action {
-        let Some(filter) = self.filter.clone() else { return Action::Continue };
+        let Some(filter) = self.filter.clone() else {
+            // Whose it is cannot be told without a configuration.
+            send(&Response::new(503));
+            self.state = State::Answered;
+            return Action::Pause;
+        };
         let route = match route(&filter) {
             Ok(Route::NotOurs) => return Action::Continue,
             Ok(route) => route,
@@ -74,8 +79,8 @@ impl Http {
 
     /// It is over.
     pub(crate) fn on_done(&mut self) {
-        if let (State::Waiting, Some(filter)) = (&self.state, &self.filter) {
-            filter.reissuer.borrow_mut().forget(self.id);
+        if let (State::Waiting | State::Reading { .. }, Some(filter)) = (&self.state, &self.filter) {
+            filter.reissuer.borrow_mut().take(self.id);
         }
     }
 
@@ -88,19 +93,13 @@ impl Http {
                 send(&response);
                 State::Answered
             }
-            Outcome::NeedBody { limit } => State::Reading { request, limit, buffered: 0 },
+            Outcome::NeedBody { limit } => {
+                let kept = filter.reissuer.borrow_mut().await_body(self.id, request, now);
+                waiting(kept, State::Reading { limit, buffered: 0 })
+            }
             Outcome::Defer(key) => {
-                let full = filter.reissuer.borrow_mut().wait(self.id, request, key, now);
-                match full {
-                    Ok(()) => {
-                        hostcalls::set_tick_period(AT_ONCE);
-                        State::Waiting
-                    }
-                    Err(response) => {
-                        send(&response);
-                        State::Answered
-                    }
-                }
+                let kept = filter.reissuer.borrow_mut().wait(self.id, request, key, now);
+                waiting(kept, State::Waiting)
             }
         };
         filter.observe();
@@ -110,7 +109,10 @@ impl Http {
     /// The body has come to its end, or beyond what is read of it.
     fn body_read(&mut self) -> Action {
         match (self.filter.clone(), std::mem::replace(&mut self.state, State::Answered)) {
-            (Some(filter), State::Reading { mut request, limit, buffered }) => {
+            (Some(filter), State::Reading { limit, buffered }) => {
+                let request = filter.reissuer.borrow_mut().take(self.id);
+                // It was waited for too long, and has its answer.
+                let Some(mut request) = request else { return self.action() };
                 request.body = if buffered > limit {
                     Body::TooLarge
                 } else {
@@ -130,6 +132,20 @@ impl Http {
         match self.state {
             State::Passing => Action::Continue,
             State::Reading { .. } | State::Waiting | State::Answered => Action::Pause,
+        }
+    }
+}
+
+/// The state of a request that the reissuer keeps, or has refused to.
+fn waiting(kept: Result<(), Response>, state: State) -> State {
+    match kept {
+        Ok(()) => {
+            hostcalls::set_tick_period(AT_ONCE);
+            state
+        }
+        Err(response) => {
+            send(&response);
+            State::Answered
         }
     }
 }

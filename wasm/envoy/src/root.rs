@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use jwt_reissuer::crypto::SoftwareCrypto;
 use jwt_reissuer::{Answer, Config, Fetch, FetchId, Reissuer};
+use zeroize::Zeroizing;
 
 use crate::filter::{AT_ONCE, Filter, send};
 use crate::hostcalls::{self, Buffer, LogLevel, Map};
@@ -17,6 +18,8 @@ const SLICE: usize = 4;
 #[derive(Default)]
 pub(crate) struct Root {
     filter: Option<Rc<Filter>>,
+    /// Of configurations before, as long as requests of theirs wait: nothing is fetched for them any more
+    draining: Vec<Rc<Filter>>,
     /// Callouts in flight, by Envoy's token
     callouts: BTreeMap<u32, FetchId>,
 }
@@ -27,7 +30,7 @@ impl Root {
     pub(crate) fn on_configure(&mut self, size: usize) -> bool {
         match self.configure(size) {
             Ok(filter) => {
-                self.filter = Some(Rc::new(filter));
+                self.draining.extend(self.filter.replace(Rc::new(filter)));
                 // Their answers are none to what this filter fetches, though their numbers may be the same.
                 self.callouts.clear();
                 // Not here: a worker has no internal listeners yet, and Envoy 1.40 can crash on a callout to one.
@@ -59,7 +62,8 @@ impl Root {
                 .unwrap_or(0);
             // One byte more than is taken shows that there is more.
             let size = body_size.min(id.max_bytes().saturating_add(1));
-            body = hostcalls::buffer(Buffer::CalloutResponseBody, size).unwrap_or_default();
+            // It may be our signing key.
+            body = Zeroizing::new(hostcalls::buffer(Buffer::CalloutResponseBody, size).unwrap_or_default());
             Answer::Response { status, body: &body }
         };
         filter.reissuer.borrow_mut().handle_fetched(id, answer, filter.now());
@@ -81,9 +85,9 @@ impl Root {
             return Err("is not JSON: give it as google.protobuf.StringValue, not as Struct".into());
         }
         let config = Config::from_json(&text, &|name| std::env::var(name).ok()).map_err(|error| error.to_string())?;
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| format!("no random numbers from the host: {error}"))?;
-        let reissuer = Reissuer::new(config, Box::new(SoftwareCrypto), seed).map_err(|error| error.to_string())?;
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *seed).map_err(|error| format!("no random numbers from the host: {error}"))?;
+        let reissuer = Reissuer::new(config, Box::new(SoftwareCrypto), *seed).map_err(|error| error.to_string())?;
         Ok(Filter::new(reissuer))
     }
 
@@ -103,17 +107,28 @@ impl Root {
                 }
             }
         }
-        for _ in 0..SLICE {
-            let answered = filter.reissuer.borrow_mut().poll_waiting(filter.now());
-            let Some((stream, response)) = answered else { break };
-            // A stream that is gone was forgotten when it went; should Envoy know better, there is nobody to answer.
-            if hostcalls::set_effective_context(stream) {
-                send(&response);
-            }
-        }
+        answer_waiting(&filter);
+        self.draining.iter().for_each(|filter| answer_waiting(filter));
+        self.draining.retain(|filter| filter.reissuer.borrow().waiting() > 0);
         filter.observe();
-        let next = filter.reissuer.borrow().next_tick(filter.now());
+        let mut next = filter.reissuer.borrow().next_tick(filter.now());
+        for filter in &self.draining {
+            filter.observe();
+            next = next.min(filter.reissuer.borrow().next_tick(filter.now()));
+        }
         hostcalls::set_tick_period(next);
+    }
+}
+
+/// Answers a slice of the requests that wait.
+fn answer_waiting(filter: &Filter) {
+    for _ in 0..SLICE {
+        let answered = filter.reissuer.borrow_mut().poll_waiting(filter.now());
+        let Some((stream, response)) = answered else { break };
+        // A stream that is gone was forgotten when it went; should Envoy know better, there is nobody to answer.
+        if hostcalls::set_effective_context(stream) {
+            send(&response);
+        }
     }
 }
 

@@ -46,7 +46,8 @@ fn a_wrong_configuration_is_refused_with_the_path_of_the_member_in_a_critical_li
         let line = refusal();
         assert!(line.starts_with(refused_with), "{line}");
     }
-    assert_eq!(envoy.send(&Request::discovery()).action, Action::Continue, "there is no filter");
+    let stream = envoy.send(&Request::discovery());
+    assert_eq!((stream.action, stream.status()), (Action::Pause, Some(503)), "without a filter nothing passes");
     envoy.tick();
     assert!(with(|state| state.callouts.is_empty()));
 }

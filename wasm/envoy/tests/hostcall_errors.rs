@@ -217,9 +217,10 @@ fn a_context_that_is_not_there_does_nothing_and_lets_nothing_pass() {
             (stream.action, stream.body("x", true), stream.trailers()),
             (Action::Pause, Action::Pause, Action::Pause)
         );
+        assert_eq!(stream.status(), Some(503));
         stream.close();
     }
-    assert_eq!(with(|state| state.calls.clone()), Vec::<&str>::new());
+    assert_eq!(with(|state| state.calls.clone()), ["proxy_send_local_response"; 2]);
     assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200));
 
     // Nor does one that is there no more.

@@ -4,7 +4,7 @@ mod fake_envoy;
 mod kubernetes;
 
 use fake_envoy::{Action, Answer, Request, Stream, answers, with};
-use kubernetes::{KEYS, SIGNING_KEYS, cold, fetch, jwks, signing_key_pem, token};
+use kubernetes::{KEYS, SIGNING_KEYS, cold, configuration, fetch, jwks, signing_key_pem, token};
 
 /// As many as are answered in one callback
 const SLICE: usize = 4;
@@ -49,6 +49,21 @@ fn when_no_keys_come_every_one_that_waits_is_told_so_four_a_callback() {
     assert_eq!(answers(), streams.iter().map(|stream| (stream.id, 503)).collect::<Vec<_>>());
     let retry_after = streams[0].answer().and_then(|answer| answer.header("retry-after").map(str::to_owned));
     assert_eq!(retry_after.as_deref(), Some("1"));
+}
+
+#[test]
+fn what_waits_for_a_configuration_that_is_replaced_is_answered_all_the_same() {
+    let envoy = cold();
+    let streams: Vec<Stream> = (0..10).map(|_| envoy.send(&Request::reissue(&token()))).collect();
+    envoy.tick();
+    assert!(envoy.configure(configuration(|_| {})));
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    // Nobody answers what the first one fetched: its requests' time has to come.
+    while answers().len() < streams.len() {
+        assert!(std::time::Instant::now() < until, "{} of {} were answered", answers().len(), streams.len());
+        envoy.tick();
+    }
+    assert_eq!(answers(), streams.iter().map(|stream| (stream.id, 503)).collect::<Vec<_>>());
 }
 
 #[test]
