@@ -11,7 +11,7 @@ from conftest import StartGateway
 from expected import KEYS_REFUSED, REJECTED, SECONDS_TO_ROTATE
 from harness.client import Response
 from harness.gateway import Gateway
-from harness.oidc import discover, verified_by_keys
+from harness.oidc import CONNECTIONS_TO_MEET_EVERY_WORKER, discover, every_worker_publishes, verified_by_keys
 from harness.pki import PrivateKey, private_pem
 from harness.processes import eventually
 from harness.signing_keys import (
@@ -65,11 +65,9 @@ def test_a_replaced_key_is_in_use_without_a_restart(prepare_gateway: StartGatewa
     gateway = prepare_gateway(keys=one_line(private_pem(old))).start()
     issues_with(gateway, subject_token, old)
     gateway.write_signing_keys(one_line(private_pem(new)))
-
-    def every_worker_signs_with_it() -> bool:
-        return all(decode(gateway.reissue(subject_token).text())[0]["kid"] == thumbprint(new) for _ in range(6))
-
-    eventually("the new key on every worker", every_worker_signs_with_it, SECONDS_TO_ROTATE)
+    eventually("the new key on every worker", lambda: every_worker_publishes(gateway, thumbprint(new)), SECONDS_TO_ROTATE)
+    kids = {decode(gateway.reissue(subject_token).text())[0]["kid"] for _ in range(CONNECTIONS_TO_MEET_EVERY_WORKER)}
+    assert kids == {thumbprint(new)}
     issues_with(gateway, subject_token, new)
 
 

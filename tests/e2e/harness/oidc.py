@@ -13,6 +13,10 @@ from . import installed
 from .gateway import Gateway
 
 
+# Connections find their worker by chance: of so many, all go to the same one of two once in eight million times.
+CONNECTIONS_TO_MEET_EVERY_WORKER = 24
+
+
 def discover(gateway: Gateway, path: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
     """The discovery document and the JWKS, read through the gateway under the issuer's host."""
     metadata = gateway.request("GET", f"{path}/.well-known/openid-configuration")
@@ -26,11 +30,17 @@ def discover(gateway: Gateway, path: str = "") -> tuple[dict[str, Any], dict[str
 
 
 def every_worker_publishes(gateway: Gateway, *kids: str) -> bool:
-    """Whether the JWKS has these keys and no others, whichever worker answers.
+    """Whether the JWKS has these keys and no others, whichever worker answers."""
 
-    Connections find their worker by chance: of so many, all go to the same one of two once in eight million times.
-    """
-    return all({key["kid"] for key in discover(gateway)[1]["keys"]} == set(kids) for _ in range(24))
+    def published() -> set[str]:
+        return {key["kid"] for key in discover(gateway)[1]["keys"]}
+
+    return all(published() == set(kids) for _ in range(CONNECTIONS_TO_MEET_EVERY_WORKER))
+
+
+def every_worker_reissues(gateway: Gateway, subject_token: str) -> bool:
+    """Whether the token is reissued, whichever worker answers: each has keys of ours and of the token's issuer."""
+    return all(gateway.reissue(subject_token).status == 200 for _ in range(CONNECTIONS_TO_MEET_EVERY_WORKER))
 
 
 def verified_by_keys(token: str, jwks: dict[str, Any], issuer: str, audience: str) -> dict[str, Any]:
