@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import StartPublicGateway
 from harness.gateway import Gateway, replace
@@ -17,7 +18,7 @@ from harness.kubernetes import ApiServer
 from harness.processes import eventually
 from harness.supervised import supervised
 from harness.tokens import Forger, decode
-from sidecar import LONGEST_RETRY, REFRESHER, Sidecar
+from sidecar import LONGEST_RETRY, MANIFEST, REFRESHER, Sidecar
 
 @pytest.fixture
 def sidecar(tmp_path: Path, cluster: ApiServer, trusting_tls: dict[str, str]) -> Iterator[Sidecar]:
@@ -52,6 +53,19 @@ def test_it_waits_for_the_gateway_and_has_a_token_seconds_after_it_is_there(
         assert not list(sidecar.token.parent.glob("*.new"))
     finally:
         gateway.stop()
+
+
+def test_it_asks_for_the_audience_that_the_manifest_shows_as_a_comment(sidecar: Sidecar) -> None:
+    (comment,) = [line for line in MANIFEST.read_text().splitlines() if line.strip().startswith("# - { name: AUDIENCE,")]
+    ((setting,),) = [yaml.safe_load(comment.strip().removeprefix("# "))]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        for environment, path in (({}, "/reissue"), ({"AUDIENCE": setting["value"]}, f"/reissue?audience={setting['value']}")):
+            refresher = sidecar.run(REISSUER_URL=url, **environment)
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(65536).startswith(f"POST {path} HTTP/1.1\r\n".encode())
+            refresher.stop()
 
 
 def test_a_gateway_that_is_down_for_a_while_costs_nothing_but_the_freshness(
