@@ -20,6 +20,9 @@ HOSTS = {
     "reissuer.example.com": "192.0.2.10",
     "jwt-reissuer.example.com": "192.0.2.11",
     "rotating.example.com": "192.0.2.12",
+    # Stand-ins answer on these (stand_in_clouds.py): the clients have the names built in.
+    "sts.googleapis.com": "192.0.2.21",
+    "login.microsoftonline.com": "192.0.2.22",
 }
 ENTERED = "inside"
 TOOLS = {"unshare": "util-linux", "mount": "util-linux", "ip": "iproute2"}
