@@ -18,7 +18,10 @@ use jwt_reissuer::config::KeysFrom;
 use serde_json::{Value, json};
 
 const README: &str = include_str!("../README.md");
-const DOCUMENTS: [(&str, &str); 6] = [
+const DOCUMENTS: [(&str, &str); 9] = [
+    ("CHANGELOG.md", include_str!("../CHANGELOG.md")),
+    ("SECURITY.md", include_str!("../SECURITY.md")),
+    ("docs/clouds.md", include_str!("../docs/clouds.md")),
     ("README.md", README),
     ("CONTRIBUTING.md", include_str!("../CONTRIBUTING.md")),
     ("docs/aws.md", include_str!("../docs/aws.md")),

@@ -18,9 +18,8 @@ import debian
 from cache import REPOSITORY, SetupError
 
 WASI = "wasm32-wasip1"
-BARE_WASM = "wasm32-unknown-unknown"
 NO_STD = "x86_64-unknown-none"
-TARGETS = (WASI, BARE_WASM, NO_STD)
+TARGETS = (WASI, NO_STD)
 
 CARGO_DENY = "0.20.2"
 
@@ -114,7 +113,7 @@ def _rust_flags(target: str) -> List[str]:
     # Paths of this machine have no place in panic messages, and a module built elsewhere is to come out the same.
     cargo_home = os.environ.get("CARGO_HOME") or str(Path.home() / ".cargo")
     flags = [f"--remap-path-prefix={cargo_home}=cargo", f"--remap-path-prefix={REPOSITORY}=jwt-reissuer"]
-    if target in (WASI, BARE_WASM):
+    if target == WASI:
         # crypto-bigint with 32-bit limbs: RSA signing in wasm is a quarter faster.
         flags += ["--cfg", 'cpubits="32"']
     return flags

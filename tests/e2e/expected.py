@@ -11,6 +11,7 @@ REJECTED = {
     "bad signature": "bad_signature",
     "contradictory": "invalid_claim",
     "unsigned": "malformed",
+    "longer than allowed": "token_too_large",
     "alg none": "unsupported_algorithm",
     "audience": "audience_not_allowed",
     "no keys of the issuer": "issuer_keys_unavailable",

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 
 from conftest import StartGateway
-from harness import client
+from expected import GUARD
+from harness import client, installed
 from harness.gateway import Gateway
+from harness.tokens import decode
 from harness.upstream import RecordingUpstream
+
+APPLICATION = b"\x00app\xff\r\n"
 
 REQUESTS = {
     "our path on another host": b"POST /reissue HTTP/1.1\r\nHost: app.example.com\r\nAuthorization: Bearer abc.def.ghi\r\n"
@@ -68,18 +73,54 @@ def test_a_strange_host_never_gets_our_documents(prepare_gateway: StartGateway, 
     gateway.run_for_all_hosts()
     gateway.start()
     answer = gateway.request("GET", path, host="evil.example")
-    assert answer.body == b"\x00app\xff\r\n", "the application answered, not the filter"
+    assert answer.body == APPLICATION, "the application answered, not the filter"
 
 
-def test_other_paths_pass_on_a_host_that_is_shared(
-    prepare_gateway: StartGateway, upstream: RecordingUpstream, subject_token: str
-) -> None:
-    gateway = prepare_gateway()
-    gateway.run_for_all_hosts()
-    gateway.config["shared_host"] = True
+def share_the_host(gateway: Gateway) -> None:
+    """The shipped virtual host for a host that is an application's too."""
+    shared = yaml.safe_load((installed.SAMPLES / "shared-host.yaml").read_text())
+    assert set(shared["domains"]) == set(gateway.virtual_host["domains"]), "the same hosts as in envoy.yaml"
     hosts = gateway.connection_manager["route_config"]["virtual_hosts"]
-    hosts.remove(gateway.virtual_host)
+    hosts[hosts.index(gateway.virtual_host)] = shared
+    gateway.config["shared_host"] = True
+
+
+def test_other_paths_pass_on_a_host_that_is_shared(prepare_gateway: StartGateway, subject_token: str) -> None:
+    gateway = prepare_gateway()
+    share_the_host(gateway)
     gateway.start()
     assert gateway.reissue(subject_token).status == 200
-    assert gateway.request("GET", "/other").body == b"\x00app\xff\r\n"
+    assert gateway.request("GET", "/openid/v1/jwks").status == 200
+    assert gateway.request("GET", "/other").body == APPLICATION
     assert gateway.request("GET", "/reissue").status == 405
+
+
+@pytest.mark.parametrize("layout", ["a host of its own", "a shared host"])
+def test_without_the_filter_no_token_and_no_request_for_our_documents_reaches_an_application(
+    prepare_gateway: StartGateway, upstream: RecordingUpstream, subject_token: str, layout: str
+) -> None:
+    gateway = prepare_gateway()
+    if layout == "a shared host":
+        share_the_host(gateway)
+    gateway.connection_manager["http_filters"].remove(gateway.filter)
+    del gateway.virtual_host["typed_per_filter_config"]
+    gateway.start()
+    before = len(upstream.requests)
+    for method, path in (
+        ("POST", "/reissue"), ("POST", "/reissue?audience=x"), ("POST", "/token"), ("GET", "/reissue"),
+        ("GET", "/.well-known/openid-configuration"), ("GET", "/openid/v1/jwks"),
+    ):
+        answer = gateway.request(method, path, headers=[("Authorization", f"Bearer {subject_token}")])
+        assert (answer.status, answer.text()) == (503, GUARD), path
+    assert len(upstream.requests) == before
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["reissuer", "reissuer.infra", "reissuer.infra.svc", "reissuer.infra.svc.cluster.local", "reissuer.infra.svc.cluster.local.",
+     "REISSUER.example.com:8080", "reissuer.example.com."],
+)
+def test_by_every_name_of_the_gateway_a_token_reaches_the_filter(gateway: Gateway, subject_token: str, host: str) -> None:
+    answer = gateway.request("POST", "/reissue", host=host, headers=[("Authorization", f"Bearer {subject_token}")])
+    assert answer.status == 200, answer
+    assert decode(answer.text())[1]["iss"] == "https://reissuer.example.com"

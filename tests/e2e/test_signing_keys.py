@@ -165,3 +165,16 @@ def test_tokens_alone_serve_no_documents(prepare_gateway: StartGateway, subject_
     assert gateway.reissue(subject_token).status == 200
     for path in ("/openid/v1/jwks", "/.well-known/openid-configuration"):
         assert gateway.request("GET", path).status == 404
+
+
+def test_a_healthy_gateway_reports_no_failure(prepare_gateway: StartGateway, subject_token: str) -> None:
+    """What the README tells operators to watch has to stand still: Envoy's main thread, which serves nobody, cannot reach the keys."""
+    gateway = prepare_gateway().start()
+    eventually("every worker has keys", lambda: all(
+        gateway.reissue(subject_token).status == 200 for _ in range(CONNECTIONS_TO_MEET_EVERY_WORKER)
+    ))
+    failed, looked = gateway.counter("keyring.failed"), gateway.counter("keyring.unchanged")
+    # Both workers have looked twice more: five seconds lie between, and the main thread looks as often.
+    eventually("the keys looked for again", lambda: gateway.counter("keyring.unchanged") >= looked + 4, 30)
+    assert gateway.counter("keyring.failed") == failed
+    assert not [line for line in gateway.log().splitlines() if "[error]" in line and "wasm" in line]

@@ -71,6 +71,10 @@ class Forger:
         }
         return ".".join([header, segment(claims), signature])
 
+    def longer_than_allowed(self) -> str:
+        """Well signed, with a claim that nobody asked for."""
+        return self.signed(padding="x" * 9000)
+
     def contradictory(self) -> str:
         """Well signed, `sub` of one account and `kubernetes.io` of another."""
         return self.signed(sub="system:serviceaccount:kube-system:admin")
