@@ -88,6 +88,7 @@ pub mod issuer;
 pub mod json;
 pub mod jwks;
 pub mod keyring;
+pub mod keys;
 pub mod policy;
 mod published_keys;
 mod reissuer;

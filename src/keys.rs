@@ -1,0 +1,388 @@
+//! Keys. One that exists is usable: sizes, exponents, curve points and the consistency of a private key were checked when it
+//! was made, and its algorithm follows from the key, never from a token's header (RFC 8725 section 3.1).
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use p256::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
+use rsa::BoxedUint;
+use rsa::pkcs1::DecodeRsaPrivateKey as _;
+use rsa::traits::PublicKeyParts as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::json::Object;
+use crate::published_keys;
+use crate::roca;
+
+/// The signature algorithms of RFC 7518 section 3.1 that are taken or made here. `none` and HMAC do not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256
+    Rs256,
+    /// ECDSA on P-256 with SHA-256
+    Es256,
+    /// ECDSA on P-384 with SHA-384
+    Es384,
+    /// ECDSA on P-521 with SHA-512; verified, never issued
+    Es512,
+}
+
+/// A public key that may verify signatures of its one algorithm.
+#[derive(Clone)]
+pub struct VerifyingKey {
+    pub(crate) key: PublicKey,
+    jwk: PublicJwk,
+}
+
+/// A private key, checked and ready to sign with its one algorithm. It has no `Debug`, and its memory is wiped on drop.
+pub struct SigningKey {
+    pub(crate) key: PrivateKey,
+    public: VerifyingKey,
+}
+
+/// Why a key is not usable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyError {
+    /// Not the encoding it should be; says which was expected or found.
+    Malformed(&'static str),
+    /// An RSA modulus of fewer than 2048 or more than 8192 bits.
+    RsaSize {
+        /// Bits of the modulus
+        bits: u32,
+    },
+    /// An RSA public exponent that is even, or under 65537, or over 33 bits.
+    RsaExponent,
+    /// An RSA modulus of the ROCA family (CVE-2017-15361): it can be factored.
+    Roca,
+    /// The coordinates are not a point of the curve.
+    NotOnCurve,
+    /// The private half of this key is published.
+    Published,
+    /// The key is of another algorithm than it is said to be.
+    WrongAlgorithm {
+        /// What the key is
+        key: Algorithm,
+    },
+}
+
+#[derive(Clone)]
+pub(crate) enum PublicKey {
+    Rsa(Box<rsa::pkcs1v15::VerifyingKey<Sha256>>),
+    P256(Box<p256::ecdsa::VerifyingKey>),
+    P384(Box<p384::ecdsa::VerifyingKey>),
+    P521(Box<p521::ecdsa::VerifyingKey>),
+}
+
+pub(crate) enum PrivateKey {
+    Rsa(Box<rsa::pkcs1v15::SigningKey<Sha256>>),
+    P256(Box<p256::ecdsa::SigningKey>),
+    P384(Box<p384::ecdsa::SigningKey>),
+}
+
+/// The members of a public JWK (RFC 7518 section 6), base64url. There is no room for a private one.
+#[derive(Clone)]
+enum PublicJwk {
+    Rsa { n: String, e: String },
+    Ec { x: String, y: String },
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Rs256, Self::Es256, Self::Es384, Self::Es512];
+
+    /// The `alg` value of RFC 7518.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
+        }
+    }
+
+    /// The algorithm of exactly that `alg` value.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+
+    /// The `kty` and, for elliptic curves, the `crv` of its keys.
+    #[must_use]
+    pub const fn key_type(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Rs256 => ("RSA", None),
+            Self::Es256 => ("EC", Some("P-256")),
+            Self::Es384 => ("EC", Some("P-384")),
+            Self::Es512 => ("EC", Some("P-521")),
+        }
+    }
+
+    /// Bytes of a coordinate, for the elliptic curves.
+    const fn coordinate_length(self) -> usize {
+        match self {
+            Self::Rs256 => 0,
+            Self::Es256 => 32,
+            Self::Es384 => 48,
+            Self::Es512 => 66,
+        }
+    }
+}
+
+impl VerifyingKey {
+    /// An RSA key from modulus and exponent, big-endian without leading zeros as RFC 7518 section 6.3.1 wants them.
+    ///
+    /// # Errors
+    /// [`KeyError`] for a key that is weak, published or no RSA key at all.
+    pub fn from_rsa(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
+        if n.first().is_none_or(|first| *first == 0) || e.first().is_none_or(|first| *first == 0) {
+            return Err(KeyError::Malformed("RSA modulus or exponent empty or with leading zeros"));
+        }
+        // The size comes first: nothing is computed with a number that nobody bounded.
+        let bits = u32::try_from(n.len()).unwrap_or(u32::MAX).saturating_mul(8).saturating_sub(leading_zero_bits(n));
+        if !(2048..=8192).contains(&bits) {
+            return Err(KeyError::RsaSize { bits });
+        }
+        if e.len() > 5 {
+            return Err(KeyError::RsaExponent);
+        }
+        let exponent = e.iter().fold(0_u64, |value, byte| (value << 8) | u64::from(*byte));
+        if exponent < 65_537 || exponent.is_multiple_of(2) || exponent > rsa::PublicKey::MAX_PUB_EXPONENT {
+            return Err(KeyError::RsaExponent);
+        }
+        if roca::is_roca(n) {
+            return Err(KeyError::Roca);
+        }
+        let malformed = KeyError::Malformed("not an RSA public key");
+        let modulus = BoxedUint::from_be_slice(n, round_up(bits)).map_err(|_| malformed.clone())?;
+        let exponent = BoxedUint::from_be_slice(e, 64).map_err(|_| malformed.clone())?;
+        let key = rsa::PublicKey::new_with_size_limits(modulus, exponent, 2048..=8192).map_err(|_| malformed)?;
+        let jwk = PublicJwk::Rsa { n: URL_SAFE_NO_PAD.encode(n), e: URL_SAFE_NO_PAD.encode(e) };
+        Self { key: PublicKey::Rsa(Box::new(rsa::pkcs1v15::VerifyingKey::new(key))), jwk }.unless_published()
+    }
+
+    /// An elliptic-curve key from its coordinates, each exactly as long as the field (RFC 7518 section 6.2.1).
+    ///
+    /// # Errors
+    /// [`KeyError`] for coordinates of a wrong length or off the curve, for RSA, and for a published key.
+    pub fn from_ec(algorithm: Algorithm, x: &[u8], y: &[u8]) -> Result<Self, KeyError> {
+        let length = algorithm.coordinate_length();
+        if length == 0 || x.len() != length || y.len() != length {
+            return Err(KeyError::Malformed("a coordinate is not as long as the field"));
+        }
+        // SEC 1 section 2.3.3, uncompressed
+        let point = [&[4], x, y].concat();
+        let off = |_| KeyError::NotOnCurve;
+        let key = match algorithm {
+            Algorithm::Rs256 => return Err(KeyError::Malformed("not an elliptic curve")),
+            Algorithm::Es256 => {
+                PublicKey::P256(Box::new(p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(off)?))
+            }
+            Algorithm::Es384 => {
+                PublicKey::P384(Box::new(p384::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(off)?))
+            }
+            Algorithm::Es512 => {
+                PublicKey::P521(Box::new(p521::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(off)?))
+            }
+        };
+        let jwk = PublicJwk::Ec { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) };
+        Self { key, jwk }.unless_published()
+    }
+
+    /// A key from its DER `SubjectPublicKeyInfo` (RFC 5280 section 4.1.2.7): RSA, P-256 or P-384.
+    ///
+    /// # Errors
+    /// [`KeyError`] as [`VerifyingKey::from_rsa`] and [`VerifyingKey::from_ec`].
+    pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
+        if let Ok(key) = rsa::PublicKey::from_public_key_der(der) {
+            return Self::from_rsa_key(&key);
+        }
+        if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_der(der) {
+            return Self::from_sec1(Algorithm::Es256, &key.to_sec1_bytes());
+        }
+        if let Ok(key) = p384::ecdsa::VerifyingKey::from_public_key_der(der) {
+            return Self::from_sec1(Algorithm::Es384, &key.to_sec1_bytes());
+        }
+        Err(KeyError::Malformed("not the public key of RSA, P-256 or P-384"))
+    }
+
+    fn from_rsa_key(key: &rsa::PublicKey) -> Result<Self, KeyError> {
+        Self::from_rsa(&key.n_bytes(), &key.e_bytes())
+    }
+
+    fn from_sec1(algorithm: Algorithm, point: &[u8]) -> Result<Self, KeyError> {
+        let coordinates = point.get(1..).unwrap_or_default();
+        let (x, y) = coordinates
+            .split_at_checked(algorithm.coordinate_length())
+            .ok_or(KeyError::Malformed("not an uncompressed point"))?;
+        Self::from_ec(algorithm, x, y)
+    }
+
+    fn unless_published(self) -> Result<Self, KeyError> {
+        if published_keys::is_published(&self.thumbprint()) { Err(KeyError::Published) } else { Ok(self) }
+    }
+
+    /// The one algorithm this key verifies.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        match self.key {
+            PublicKey::Rsa(_) => Algorithm::Rs256,
+            PublicKey::P256(_) => Algorithm::Es256,
+            PublicKey::P384(_) => Algorithm::Es384,
+            PublicKey::P521(_) => Algorithm::Es512,
+        }
+    }
+
+    /// The JWK thumbprint of RFC 7638 with SHA-256, base64url.
+    #[must_use]
+    pub fn thumbprint(&self) -> String {
+        // RFC 7638 section 3.2: the required members, in lexicographic order, nothing else.
+        let required: Object = match &self.jwk {
+            PublicJwk::Rsa { n, e } => {
+                [("e", e.as_str().into()), ("kty", "RSA".into()), ("n", n.as_str().into())].into()
+            }
+            PublicJwk::Ec { x, y } => {
+                let curve = self.algorithm().key_type().1.unwrap_or_default();
+                [("crv", curve.into()), ("kty", "EC".into()), ("x", x.as_str().into()), ("y", y.as_str().into())].into()
+            }
+        };
+        URL_SAFE_NO_PAD.encode(Sha256::digest(required.to_text()))
+    }
+
+    /// The key as a JWK for publication (RFC 7517): `kty use alg kid` and the public members.
+    #[must_use]
+    pub fn to_jwk(&self, kid: &str) -> Object {
+        let (kty, crv) = self.algorithm().key_type();
+        let mut jwk = Object::from([
+            ("kty", kty.into()),
+            ("use", "sig".into()),
+            ("alg", self.algorithm().name().into()),
+            ("kid", kid.into()),
+        ]);
+        match &self.jwk {
+            PublicJwk::Rsa { n, e } => {
+                jwk.set("n", n.as_str().into());
+                jwk.set("e", e.as_str().into());
+            }
+            PublicJwk::Ec { x, y } => {
+                jwk.set("crv", crv.unwrap_or_default().into());
+                jwk.set("x", x.as_str().into());
+                jwk.set("y", y.as_str().into());
+            }
+        }
+        jwk
+    }
+}
+
+impl SigningKey {
+    /// A private key from unencrypted PKCS#8 DER (RFC 5958): RSA, P-256 or P-384. The pair is checked for consistency.
+    ///
+    /// # Errors
+    /// [`KeyError`] for a key that is weak, published, inconsistent, multi-prime or of another kind.
+    pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyError> {
+        if let Ok(key) = rsa::PrivateKey::from_pkcs8_der(der) {
+            return Self::from_rsa(key);
+        }
+        if let Ok(key) = p256::SecretKey::from_pkcs8_der(der) {
+            return Self::from_p256(&key);
+        }
+        if let Ok(key) = p384::SecretKey::from_pkcs8_der(der) {
+            return Self::from_p384(&key);
+        }
+        Err(KeyError::Malformed("not an unencrypted PKCS#8 key of RSA (two primes, 2048 bits or more), P-256 or P-384"))
+    }
+
+    /// An RSA private key from PKCS#1 DER (RFC 8017 appendix A.1.2), as cert-manager and older openssl write it.
+    ///
+    /// # Errors
+    /// As [`SigningKey::from_pkcs8_der`].
+    pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, KeyError> {
+        rsa::PrivateKey::from_pkcs1_der(der)
+            .map_err(|_| KeyError::Malformed("not an RSA key of two primes"))
+            .and_then(Self::from_rsa)
+    }
+
+    /// An elliptic-curve private key from SEC 1 DER (RFC 5915), as cert-manager and `openssl ecparam -genkey` write it.
+    ///
+    /// # Errors
+    /// As [`SigningKey::from_pkcs8_der`].
+    pub fn from_sec1_der(der: &[u8]) -> Result<Self, KeyError> {
+        if let Ok(key) = p256::SecretKey::from_sec1_der(der) {
+            return Self::from_p256(&key);
+        }
+        if let Ok(key) = p384::SecretKey::from_sec1_der(der) {
+            return Self::from_p384(&key);
+        }
+        Err(KeyError::Malformed("not a key of P-256 or P-384"))
+    }
+
+    fn from_rsa(key: rsa::PrivateKey) -> Result<Self, KeyError> {
+        let public = VerifyingKey::from_rsa_key(key.as_public_key())?;
+        Self { key: PrivateKey::Rsa(Box::new(rsa::pkcs1v15::SigningKey::new(key))), public }.unless_published()
+    }
+
+    fn from_p256(key: &p256::SecretKey) -> Result<Self, KeyError> {
+        let key = p256::ecdsa::SigningKey::from(key);
+        let public = VerifyingKey::from_sec1(Algorithm::Es256, &key.verifying_key().to_sec1_bytes())?;
+        Self { key: PrivateKey::P256(Box::new(key)), public }.unless_published()
+    }
+
+    fn from_p384(key: &p384::SecretKey) -> Result<Self, KeyError> {
+        let key = p384::ecdsa::SigningKey::from(key);
+        let public = VerifyingKey::from_sec1(Algorithm::Es384, &key.verifying_key().to_sec1_bytes())?;
+        Self { key: PrivateKey::P384(Box::new(key)), public }.unless_published()
+    }
+
+    fn unless_published(self) -> Result<Self, KeyError> {
+        if published_keys::must_not_sign(&self.public.thumbprint()) { Err(KeyError::Published) } else { Ok(self) }
+    }
+
+    /// The public half.
+    #[must_use]
+    pub const fn public(&self) -> &VerifyingKey {
+        &self.public
+    }
+}
+
+fn leading_zero_bits(bytes: &[u8]) -> u32 {
+    bytes.first().map_or(0, |first| first.leading_zeros())
+}
+
+/// Bits rounded up to whole 64-bit limbs.
+fn round_up(bits: u32) -> u32 {
+    bits.div_ceil(64).saturating_mul(64)
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(what) => f.write_str(what),
+            Self::RsaSize { bits } => write!(f, "an RSA key of {bits} bits; 2048 to 8192 are taken"),
+            Self::RsaExponent => f.write_str("an RSA public exponent that is even, under 65537 or over 33 bits"),
+            Self::Roca => f.write_str("an RSA key of the ROCA family (CVE-2017-15361), which can be factored"),
+            Self::NotOnCurve => f.write_str("the coordinates are not a point of the curve"),
+            Self::Published => f.write_str("the private half of this key is published: everybody has it"),
+            Self::WrongAlgorithm { key } => f.write_fmt(format_args!("the key is one for {key}")),
+        }
+    }
+}
+
+impl core::error::Error for KeyError {}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyingKey")
+            .field("algorithm", &self.algorithm())
+            .field("thumbprint", &self.thumbprint().to_string())
+            .finish()
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
