@@ -53,7 +53,7 @@ def build() -> None:
 def test() -> None:
     """The shipped target, its 32-bit numbers and its flags: what holds natively is not yet known to hold there."""
     toolchain = rust.toolchain(rust.WASI)
-    runner = f"{peers.wasmtime_executable()} run --dir=."
+    runner = f"{peers.wasmtime_executable()} run --dir={REPOSITORY}"
     flags = toolchain.environment["CARGO_ENCODED_RUSTFLAGS"]
     if toolchain.build_std:
         # Debian's wasi-libc lacks the calls that a program of std would end threads by. There are none on this target, so
