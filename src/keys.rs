@@ -138,6 +138,11 @@ impl VerifyingKey {
     /// # Errors
     /// [`KeyError`] for a key that is weak, published or no RSA key at all.
     pub fn from_rsa(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
+        Self::rsa(n, e)?.unless_published()
+    }
+
+    /// The same for a key that may be published, as those of test vectors are.
+    pub(crate) fn rsa(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
         if n.first().is_none_or(|first| *first == 0) || e.first().is_none_or(|first| *first == 0) {
             return Err(KeyError::Malformed("RSA modulus or exponent empty or with leading zeros"));
         }
@@ -161,7 +166,7 @@ impl VerifyingKey {
         let exponent = BoxedUint::from_be_slice(e, 64).map_err(|_| malformed.clone())?;
         let key = rsa::PublicKey::new_with_size_limits(modulus, exponent, 2048..=8192).map_err(|_| malformed)?;
         let jwk = PublicJwk::Rsa { n: URL_SAFE_NO_PAD.encode(n), e: URL_SAFE_NO_PAD.encode(e) };
-        Self { key: PublicKey::Rsa(Box::new(rsa::pkcs1v15::VerifyingKey::new(key))), jwk }.unless_published()
+        Ok(Self { key: PublicKey::Rsa(Box::new(rsa::pkcs1v15::VerifyingKey::new(key))), jwk })
     }
 
     /// An elliptic-curve key from its coordinates, each exactly as long as the field (RFC 7518 section 6.2.1).
@@ -169,6 +174,11 @@ impl VerifyingKey {
     /// # Errors
     /// [`KeyError`] for coordinates of a wrong length or off the curve, for RSA, and for a published key.
     pub fn from_ec(algorithm: Algorithm, x: &[u8], y: &[u8]) -> Result<Self, KeyError> {
+        Self::ec(algorithm, x, y)?.unless_published()
+    }
+
+    /// The same for a key that may be published, as those of test vectors are.
+    pub(crate) fn ec(algorithm: Algorithm, x: &[u8], y: &[u8]) -> Result<Self, KeyError> {
         let length = algorithm.coordinate_length();
         if length == 0 || x.len() != length || y.len() != length {
             return Err(KeyError::Malformed("a coordinate is not as long as the field"));
@@ -189,7 +199,7 @@ impl VerifyingKey {
             }
         };
         let jwk = PublicJwk::Ec { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) };
-        Self { key, jwk }.unless_published()
+        Ok(Self { key, jwk })
     }
 
     /// A key from its DER `SubjectPublicKeyInfo` (RFC 5280 section 4.1.2.7): RSA, P-256 or P-384.
@@ -320,8 +330,13 @@ impl SigningKey {
     }
 
     fn from_rsa(key: rsa::PrivateKey) -> Result<Self, KeyError> {
-        let public = VerifyingKey::from_rsa_key(key.as_public_key())?;
-        Self { key: PrivateKey::Rsa(Box::new(rsa::pkcs1v15::SigningKey::new(key))), public }.unless_published()
+        Self::rsa(key)?.unless_published()
+    }
+
+    /// The same for a key that may be published, as those of test vectors are.
+    pub(crate) fn rsa(key: rsa::PrivateKey) -> Result<Self, KeyError> {
+        let public = VerifyingKey::rsa(&key.as_public_key().n_bytes(), &key.as_public_key().e_bytes())?;
+        Ok(Self { key: PrivateKey::Rsa(Box::new(rsa::pkcs1v15::SigningKey::new(key))), public })
     }
 
     fn from_p256(key: &p256::SecretKey) -> Result<Self, KeyError> {

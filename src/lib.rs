@@ -89,6 +89,8 @@ pub mod json;
 pub mod jwks;
 pub mod keyring;
 pub mod keys;
+#[cfg(test)]
+mod known_answers;
 pub mod policy;
 mod published_keys;
 mod reissuer;
