@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from . import client, installed
+from .documents import DocumentServer
 from .kubernetes import ApiServer
 from .processes import Process, Supervisor, free_port
 from .stand_in import StandInCluster
@@ -27,7 +28,7 @@ class Gateway:
     """Envoy with the shipped bootstrap. `bootstrap`, `config` and the files may be edited until `start`."""
 
     def __init__(
-        self, supervisor: Supervisor, *, api: ApiServer | StandInCluster, signing_keys: str, app_port: int | None = None,
+        self, supervisor: Supervisor, *, api: ApiServer | StandInCluster | DocumentServer, signing_keys: str, app_port: int | None = None,
         port: int | None = None, sample: Path = installed.SAMPLES / "envoy.yaml",
     ):
         self.supervisor = supervisor

@@ -1,0 +1,139 @@
+"""Every vector again, through a real Envoy whose wall clock stands at the vectors' time."""
+
+from __future__ import annotations
+
+import copy
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from harness import client, installed
+from harness.documents import DocumentServer
+from harness.gateway import Gateway, configure
+from harness.processes import free_port
+from harness.supervised import supervised
+from harness.tokens import decode
+from harness.wall_clock import WallClock
+
+VECTORS = installed.REPOSITORY / "tests" / "vectors" / "negative"
+TOKENS = json.loads((VECTORS / "tokens.json").read_text())
+KEY_SETS = json.loads((VECTORS / "jwks.json").read_text())
+HOST = "reissuer.example.com"
+
+
+def document(case: dict[str, Any]) -> bytes:
+    """The JWKS document of a case."""
+    if case["raw"] is not None:
+        return str(case["raw"]).encode()
+    if case["doc"].endswith(".json"):
+        return (VECTORS / case["doc"]).read_bytes()
+    return json.dumps(KEY_SETS["documents"][case["doc"]]).encode()
+
+
+class Judged:
+    """One Envoy with a listener for every key set there is: each has a filter of its own, and so a cache of its own."""
+
+    def __init__(self, gateway: Gateway, server: DocumentServer, clock: WallClock):
+        self.gateway, self._server, self._clock = gateway, server, clock
+        self._ports: dict[str, int] = {}
+        self._sample = gateway.listener("gateway")
+
+    def add(self, name: str, content: bytes) -> None:
+        listener = copy.deepcopy(self._sample)
+        listener["name"] = name
+        self._ports[name] = free_port()
+        listener["address"]["socket_address"]["port_value"] = self._ports[name]
+        path = f"/{name}"
+        self._server.documents[path] = content
+        configuration = copy.deepcopy(self.gateway.config)
+        configuration["trusted_issuers"][0]["jwks"]["path"] = path
+        configure(listener, configuration)
+        self.gateway.bootstrap["static_resources"]["listeners"].append(listener)
+
+    def status(self, name: str, token: str) -> int:
+        """Sends a token as it is, even one that a client of HTTP would not send."""
+        # The vectors hold at one second, and the clock goes on while the tests run.
+        self._clock.set(TOKENS["now"])
+        head = b"POST /reissue HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: Bearer " % HOST.encode()
+        with socket.create_connection(("127.0.0.1", self._ports[name]), timeout=15) as connection:
+            connection.sendall(head + token.encode("utf-8", "surrogateescape") + b"\r\n\r\n")
+            # Not to the end: Envoy takes a second to close.
+            return int(connection.makefile("rb").readline().split(b" ", 2)[1])
+
+    def issued(self, name: str, token: str) -> str:
+        answer = client.request(self._ports[name], "POST", "/reissue", host=HOST, headers=[("Authorization", f"Bearer {token}")])
+        assert answer.status == 200, answer
+        return answer.text()
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory, signing_keys: str) -> Iterator[Judged]:
+    server = DocumentServer(tmp_path_factory.mktemp("documents"))
+    with supervised(tmp_path_factory.mktemp("vectors")) as supervisor:
+        gateway = Gateway(supervisor, api=server, signing_keys=signing_keys)
+        clock = WallClock(supervisor.directory)
+        clock.set(TOKENS["now"])
+        gateway.environment |= clock.environment
+        facts = TOKENS["config"]
+        assert {key: KEY_SETS["config"][key] for key in ("issuer", "audiences")} == {
+            key: facts[key] for key in ("issuer", "audiences")
+        }
+        gateway.config["trusted_issuers"][0] |= {
+            "issuer": facts["issuer"], "audiences": facts["audiences"], "algorithms": facts["algs"],
+            "leeway": f"{facts['leeway_s']}s",
+        }
+        judged = Judged(gateway, server, clock)
+        for name, keys in TOKENS["jwks"].items():
+            judged.add(f"tokens-{name}", json.dumps(keys).encode())
+        for case in KEY_SETS["cases"]:
+            judged.add(case["id"], document(case))
+        gateway.start()
+        yield judged
+    server.stop()
+
+
+def expected_over_http(case: dict[str, Any]) -> int:
+    """The status of the vector, but for what HTTP makes of the header field before it is a token."""
+    token = case["token"]
+    if token != token.rstrip(" \t"):
+        # White space at the end of a field is none of its value (RFC 9110 section 5.5): the token is whole.
+        return 200
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in token):
+        # No field can hold it, and Envoy says so.
+        return 400
+    if "," in token:
+        # As two fields of one name come together: two tokens.
+        return 400
+    return int(case["status"])
+
+
+def test_every_token_is_judged_as_its_vector_says(judged: Judged) -> None:
+    wrong = []
+    for case in TOKENS["cases"]:
+        status = judged.status(f"tokens-{case['jwks']}", case["token"])
+        expected = expected_over_http(case)
+        if status != expected:
+            wrong.append(f"{case['id']} ({case['title']}): {expected} expected, but {status}")
+    assert not wrong, f"{len(wrong)} of {len(TOKENS['cases'])} wrong:\n" + "\n".join(wrong)
+    print(f"vectors: tokens in Envoy: {len(TOKENS['cases'])} of {len(TOKENS['cases'])}")
+
+
+def test_every_key_set_is_judged_as_its_vector_says(judged: Judged) -> None:
+    wrong = []
+    for case in KEY_SETS["cases"]:
+        status = judged.status(case["id"], case["token"])
+        expected = case["cold_status"] if case["document"] == "reject" else case["status"]
+        if status != expected:
+            wrong.append(f"{case['id']} ({case['title']}): {expected} expected, but {status}")
+    assert not wrong, f"{len(wrong)} of {len(KEY_SETS['cases'])} wrong:\n" + "\n".join(wrong)
+    print(f"vectors: key sets in Envoy: {len(KEY_SETS['cases'])} of {len(KEY_SETS['cases'])}")
+
+
+def test_an_accepted_token_comes_out_as_of_the_vectors_time(judged: Judged) -> None:
+    good = next(case for case in TOKENS["cases"] if case["expect"] == "accept")
+    _, claims = decode(judged.issued(f"tokens-{good['jwks']}", good["token"]))
+    assert 0 <= claims["iat"] - TOKENS["now"] <= 30
+    assert claims["exp"] <= decode(good["token"])[1]["exp"]
