@@ -131,7 +131,7 @@ impl Config {
         };
         let claims = match section.optional("claims") {
             Some(field) => claim_rules(field.section()?)?,
-            None => Vec::from([ClaimRule::Copy("kubernetes.io".to_string())]),
+            None => Vec::from(default_claims()),
         };
         section.finish()?;
 
@@ -200,8 +200,18 @@ fn signing_keys(mut section: Section<'_>, environment: Environment<'_>) -> Resul
     Ok((keys_from, max_age))
 }
 
+/// What is copied unless `claims.copy` says otherwise.
+const DEFAULT_CLAIM: &str = "kubernetes.io";
+
+fn default_claims() -> [ClaimRule; 1] {
+    [ClaimRule::Copy(DEFAULT_CLAIM.to_string())]
+}
+
 fn claim_rules(mut section: Section<'_>) -> Result<Vec<ClaimRule>, ConfigError> {
     let mut rules = BTreeMap::new();
+    if section.optional("copy").is_none() {
+        rules.extend(default_claims().map(|rule| (DEFAULT_CLAIM.to_string(), rule)));
+    }
     if let Some(field) = section.optional("copy") {
         for claim in field.list(|claim| {
             let name = claim.text(255)?;

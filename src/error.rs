@@ -290,13 +290,13 @@ impl fmt::Display for Rejection {
 
 impl core::error::Error for Rejection {}
 
-/// Text of a stranger for a log line: quoted, control and non-ASCII characters escaped, 128 characters at most.
+/// Text of a stranger for a log line: quoted, control and non-ASCII characters escaped, 256 characters at most.
 pub(crate) struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("\"")?;
-        for character in self.0.chars().take(128) {
+        for character in self.0.chars().take(256) {
             write!(f, "{}", character.escape_default())?;
         }
         f.write_str("\"")

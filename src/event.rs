@@ -78,6 +78,15 @@ pub enum Event {
         /// What went wrong
         problem: String,
     },
+    /// Something could not be reached, and nobody has asked for anything yet.
+    OutOfReach {
+        /// What
+        what: String,
+        /// What went wrong
+        problem: String,
+        /// Whether it was said before
+        repeated: bool,
+    },
     /// Our keys were loaded.
     KeyringLoaded {
         /// Ids of the published keys, the signing one first
@@ -114,6 +123,7 @@ impl Event {
             Self::DocumentServed => "jwt_reissuer.documents_served".into(),
             Self::IssuerKeysFetched { issuer, .. } => format!("jwt_reissuer.jwks.{issuer}.fetched").into(),
             Self::IssuerKeysFailed { issuer, .. } => format!("jwt_reissuer.jwks.{issuer}.failed").into(),
+            Self::OutOfReach { .. } => "jwt_reissuer.out_of_reach_while_idle".into(),
             Self::KeyringLoaded { .. } => "jwt_reissuer.keyring.loaded".into(),
             Self::KeyringUnchanged => "jwt_reissuer.keyring.unchanged".into(),
             Self::KeyringFailed { .. } => "jwt_reissuer.keyring.failed".into(),
@@ -131,6 +141,13 @@ impl Event {
                     Level::Debug
                 } else {
                     Level::Error
+                }
+            }
+            Self::OutOfReach { repeated, .. } => {
+                if *repeated {
+                    Level::Debug
+                } else {
+                    Level::Info
                 }
             }
             Self::IssuerKeysFetched { changed, .. } => {
@@ -179,6 +196,9 @@ impl fmt::Display for Event {
             }
             Self::IssuerKeysFailed { issuer, problem } => {
                 write!(f, "keys of issuer={issuer} not fetched: {problem}")
+            }
+            Self::OutOfReach { what, problem, .. } => {
+                write!(f, "{what} not reached yet, as is usual for a VM that serves nobody: {problem}")
             }
             Self::KeyringLoaded { kids } => write!(f, "signing keys loaded kids={}", Kids(kids)),
             Self::KeyringUnchanged => f.write_str("signing keys unchanged"),

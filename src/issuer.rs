@@ -17,6 +17,9 @@ impl Issuer {
         if text.len() > 255 {
             return Err("must not be longer than 255 characters");
         }
+        if text.contains(['?', '#']) {
+            return Err("must have no query and no fragment");
+        }
         let (https, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
             (Some(rest), _) => (true, rest),
             (None, Some(rest)) => (false, rest),
@@ -35,8 +38,8 @@ impl Issuer {
                 (host, after.strip_prefix(':').or(if after.is_empty() { None } else { Some("x") }))
             }
             None => match authority.split_once(':') {
-                Some((host, port)) => (check_host(host).map(|_| host)?, Some(port)),
-                None => (check_host(authority).map(|_| authority)?, None),
+                Some((host, port)) => (issuer_host(host)?, Some(port)),
+                None => (issuer_host(authority)?, None),
             },
         };
         if let Some(port) = port
@@ -47,9 +50,6 @@ impl Issuer {
         let loopback = matches!(host, "localhost" | "[::1]") || host.starts_with("127.");
         if !https && !loopback {
             return Err("must be an https URL; http is for a loopback host alone");
-        }
-        if text.contains(['?', '#']) {
-            return Err("must have no query and no fragment");
         }
         if path.ends_with('/') {
             return Err("must not end with a slash");
@@ -82,6 +82,10 @@ impl Issuer {
     pub fn path(&self) -> &str {
         &self.path
     }
+}
+
+fn issuer_host(host: &str) -> Result<&str, &'static str> {
+    check_host(host).map(|_| host).map_err(|_| "must have a host name in lower case")
 }
 
 /// A DNS name or IPv4 address in lower case, without port.

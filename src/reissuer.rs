@@ -195,8 +195,8 @@ impl Reissuer {
     /// Takes what came of a fetch. A document is used whole or not at all; an answer that nobody waits for is ignored.
     pub fn handle_fetched(&mut self, id: FetchId, answer: Answer<'_>, now: Now) {
         // Envoy's main thread has a VM too, which serves nobody and reaches no internal listener for as long as it lives.
-        let quiet = !self.asked && matches!(answer, Answer::Response { status: 503, .. });
-        let event = self.sources.fetched(id, answer, &self.config, &*self.crypto, &mut self.rng, now.monotonic, quiet);
+        let Self { sources, config, crypto, rng, asked, .. } = self;
+        let event = sources.fetched(id, answer, config, &**crypto, rng, now.monotonic, *asked);
         event.into_iter().for_each(|event| self.note(event));
     }
 

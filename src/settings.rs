@@ -60,7 +60,7 @@ impl<'a> Section<'a> {
         if range.contains(&duration) {
             return Ok(duration);
         }
-        let bounds = format!("must be from {}s to {}s", range.start().as_secs(), range.end().as_secs());
+        let bounds = format!("must be from {} to {}", written(*range.start()), written(*range.end()));
         Err(field.error(bounds))
     }
 
@@ -170,6 +170,17 @@ impl fmt::Display for ConfigError {
 }
 
 impl core::error::Error for ConfigError {}
+
+/// A duration as it is written in a configuration.
+fn written(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(86_400, "d"), (3600, "h"), (60, "m")];
+    let unit = units.into_iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit));
+    match unit {
+        Some((unit, name)) => format!("{}{name}", seconds.checked_div(unit).unwrap_or_default()),
+        None => format!("{seconds}s"),
+    }
+}
 
 /// A whole number and one of `s m h d`.
 fn parse_duration(text: &str) -> Option<Duration> {

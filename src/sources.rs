@@ -14,12 +14,16 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{Config, KeysFrom};
 use crate::crypto::{Crypto, Rng};
 use crate::discovery::Documents;
+use crate::error::Quoted;
 use crate::event::Event;
 use crate::jwks::{self, KeyCache, KeySet};
 use crate::keyring::{self, Keyring};
 use crate::settings::ConfigError;
 use crate::source::{Freshness, Monotonic, Source, SourceKey, State};
 use crate::trusted_issuer::JwksFrom;
+
+/// What it means when the hop to our keyring gives nothing.
+const NO_KEY: &str = "the file with the signing key may be missing, empty or of more than one line";
 
 /// Our keyring is behind a hop that does not leave the process, so it is asked for often: that is what makes a rotation
 /// seen within seconds.
@@ -88,6 +92,8 @@ pub(crate) struct Sources {
     key_caches: Vec<KeyCache>,
     /// What was wrong with the keyring when it was last fetched
     keyring_problem: Option<String>,
+    /// What could not be reached before anybody asked, and was said to be so
+    out_of_reach: Vec<SourceKey>,
 }
 
 /// A keyring and what follows from it.
@@ -118,7 +124,7 @@ impl Sources {
             JwksFrom::EnvoyCluster(fetch) => KeyCache::fetched(fetch),
             JwksFrom::Inline(keys) => KeyCache::constant(keys.clone()),
         });
-        Ok((Self { keyring, key_caches: key_caches.collect(), keyring_problem: None }, event))
+        Ok((Self { keyring, key_caches: key_caches.collect(), keyring_problem: None, out_of_reach: Vec::new() }, event))
     }
 
     /// Our keys.
@@ -174,8 +180,8 @@ impl Sources {
         None
     }
 
-    /// Takes what came of a fetch, and says what there is to say of it: nothing of one that nobody waits for, nor of a keyring
-    /// that could not be had where the caller wants that `quiet`.
+    /// Takes what came of a fetch, and says what there is to say of it: nothing of one that nobody waits for. `asked` is
+    /// whether anybody has asked for anything yet: a VM that serves nobody may be one that can reach nothing.
     #[allow(clippy::too_many_arguments, reason = "all of them are what the reissuer has")]
     pub(crate) fn fetched(
         &mut self,
@@ -185,20 +191,32 @@ impl Sources {
         crypto: &dyn Crypto,
         rng: &mut Rng,
         now: Monotonic,
-        quiet: bool,
+        asked: bool,
     ) -> Option<Event> {
-        match id.key {
-            SourceKey::Keyring => {
-                let event = self.keyring_fetched(id.attempt, answer, config, crypto, rng, now);
-                if quiet && matches!(event, Some(Event::KeyringFailed { .. })) {
-                    // Not said, so not repeated either.
-                    self.keyring_problem = None;
-                    return None;
-                }
-                event
-            }
+        let event = match id.key {
+            SourceKey::Keyring => self.keyring_fetched(id.attempt, answer, config, crypto, rng, now),
             SourceKey::Jwks(index) => self.jwks_fetched(index, id.attempt, answer, config, now, rng.next_u32()),
+        }?;
+        let out_of_reach = matches!(answer, Answer::Response { status: 503, .. });
+        match event {
+            Event::KeyringFailed { problem, .. } if out_of_reach && !asked => {
+                // Not said to have failed, so the next time is the first.
+                self.keyring_problem = None;
+                Some(self.idle("signing keys", problem, id.key))
+            }
+            Event::IssuerKeysFailed { issuer, problem } if out_of_reach && !asked => {
+                Some(self.idle(&format!("keys of issuer={issuer}"), problem, id.key))
+            }
+            event => Some(event),
         }
+    }
+
+    fn idle(&mut self, what: &str, problem: String, key: SourceKey) -> Event {
+        let repeated = self.out_of_reach.contains(&key);
+        if !repeated {
+            self.out_of_reach.push(key);
+        }
+        Event::OutOfReach { what: what.to_string(), problem, repeated }
     }
 
     /// When something is due next, if nothing happens before.
@@ -224,7 +242,7 @@ impl Sources {
     ) -> Option<Event> {
         let cache = self.key_caches.get_mut(index)?;
         let issuer = config.trusted_issuers.get(index).map(|issuer| issuer.name.clone()).unwrap_or_default();
-        let parsed = document_of(answer).and_then(KeySet::parse);
+        let parsed = document_of(answer).map_err(|problem| with_body(problem, answer)).and_then(KeySet::parse);
         match parsed {
             Ok(keys) => {
                 let kids: Vec<String> = keys.kids().map(ToString::to_string).collect();
@@ -261,7 +279,9 @@ impl Sources {
             State::Ready(loaded) => Some(Arc::clone(loaded)),
             _ => None,
         };
-        let loaded = document_of(answer).and_then(|document| match current {
+        // The body is not shown: it may be a key.
+        let document = document_of(answer).map_err(|problem| format!("{problem}; {NO_KEY}"));
+        let loaded = document.and_then(|document| match current {
             Some(current) if current.digest == digest_of(document) => Ok((current, false)),
             _ => Loaded::parse(document, config, crypto, rng).map(|loaded| (Arc::new(loaded), true)),
         });
@@ -319,6 +339,18 @@ fn document_of(answer: Answer<'_>) -> Result<&[u8], String> {
         Answer::Response { status: 200, body } => Ok(body),
         Answer::Response { status, .. } => Err(format!("status {status}")),
         Answer::Failed(why) => Err(why.to_string()),
+    }
+}
+
+/// With Envoy's own words where it is Envoy that answers: they say whether the connection, the certificate or the name was the
+/// matter. Of anybody else's body nothing is shown.
+fn with_body(problem: String, answer: Answer<'_>) -> String {
+    const ENVOYS: [&[u8]; 3] = [b"upstream connect error", b"no healthy upstream", b"upstream request timeout"];
+    match answer {
+        Answer::Response { body, .. } if ENVOYS.iter().any(|words| body.starts_with(words)) => {
+            format!("{problem} {}", Quoted(&String::from_utf8_lossy(body)))
+        }
+        _ => problem,
     }
 }
 

@@ -46,7 +46,7 @@ fn an_error_names_the_member_by_its_path() {
     namesake["name"] = json!("kubernetes");
     namesake["issuer"] = json!("https://elsewhere.example.com");
     let unusable = json!({ "keys": [{ "kty": "oct", "kid": "a", "k": "AAAA" }] });
-    let cases: [(&str, Value, &str); 23] = [
+    let cases: [(&str, Value, &str); 26] = [
         ("/trusted_issuers/1", second, "trusted_issuers[1].issuer: is the issuer of an earlier entry"),
         ("/trusted_issuers/1", namesake, "trusted_issuers[1].name: is the name of an earlier entry"),
         (
@@ -54,7 +54,7 @@ fn an_error_names_the_member_by_its_path() {
             json!({ "inline": unusable }),
             "trusted_issuers[0].jwks.inline: holds a key that is not usable",
         ),
-        ("/ttl", json!("13h"), "ttl: must be from 60s to 43200s"),
+        ("/ttl", json!("13h"), "ttl: must be from 1m to 12h"),
         ("/ttl", json!("6 h"), "ttl: must be a duration such as 30s, 5m, 6h or 7d"),
         ("/ttl", json!("0s"), "ttl: must be from"),
         ("/audiences", json!([]), "audiences: must not be empty"),
@@ -72,6 +72,9 @@ fn an_error_names_the_member_by_its_path() {
         ("/trusted_issuers/0/jwks/path", json!("openid"), "trusted_issuers[0].jwks.path: must begin with /"),
         ("/trusted_issuers/0/jwks/uri", json!("x"), "trusted_issuers[0].jwks.uri: is not a setting"),
         ("/trusted_issuers/0/jwks", json!({ "inline": { "keys": [] } }), "trusted_issuers[0].jwks.inline: no keys"),
+        ("/issuer", json!("https://idp.example.com?x=1"), "issuer: must have no query and no fragment"),
+        ("/issuer", json!("https://IDP.example.com"), "issuer: must have a host name in lower case"),
+        ("/claims", json!({ "set": { "kubernetes.io": 1 } }), "claims.set[\"kubernetes.io\"]: is copied as well"),
         ("/claims/copy", json!(["sub"]), "claims.copy[0]: is always written by us"),
         ("/claims/copy", json!(["https://aws.amazon.com/tags"]), "claims.copy[0]: may not be set by another"),
     ];

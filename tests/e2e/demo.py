@@ -71,12 +71,14 @@ class Running:
 
 
 def run(kube: bool, config: Path | None) -> int:
+    # Before anything is stopped for it.
+    wanted = read(config or installed.SAMPLES / "config.json")
     stop()
     shutil.rmtree(RUN, ignore_errors=True)
     RUN.mkdir(parents=True)
     supervisor = Supervisor(RUN)
     try:
-        show(start(supervisor, kube, config))
+        show(start(supervisor, kube, config, wanted))
         if sys.stdout.isatty():
             print("\nCtrl-C stops all of it.", flush=True)
             signal.pause()
@@ -93,9 +95,8 @@ def run(kube: bool, config: Path | None) -> int:
     return 0
 
 
-def start(supervisor: Supervisor, kube: bool, config: Path | None) -> Running:
+def start(supervisor: Supervisor, kube: bool, config: Path | None, wanted: dict[str, Any]) -> Running:
     began = time.monotonic()
-    wanted = read(config or installed.SAMPLES / "config.json")
     serve = wanted.get("serve", ["documents", "tokens"])
     trusted = (wanted.get("trusted_issuers") or [{}])[0]
     audiences = trusted.get("audiences") or ["https://reissuer.example.com"]
@@ -124,8 +125,8 @@ def start(supervisor: Supervisor, kube: bool, config: Path | None) -> Running:
         use(gateway, wanted, keys)
     launch(gateway)
     record(supervisor.processes)
-    what = "envoy/config.json" if config is None else str(config)
-    step(began, f"Envoy is up with envoy/envoy.yaml, {what} and a fresh signing key: http://127.0.0.1:{gateway.port}")
+    what = "envoy/config.json and a fresh signing key" if config is None else str(config)
+    step(began, f"Envoy is up with envoy/envoy.yaml, {what}: http://127.0.0.1:{gateway.port}")
     return Running(gateway, cluster, serve)
 
 
@@ -142,13 +143,23 @@ def real_cluster(supervisor: Supervisor, began: float) -> ApiServer:
 
 def read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(), object_pairs_hook=members_once)
     except OSError as error:
         raise Unusable(f"CONFIG={path}: {error.strerror}") from None
     except ValueError as error:
         raise Unusable(f"CONFIG={path}: not JSON: {error}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("issuer"), str):
-        raise Unusable(f"CONFIG={path}: a filter configuration is an object with an issuer, as envoy/config.json is")
+    if not isinstance(content, dict):
+        raise Unusable(f"CONFIG={path}: must be an object, as envoy/config.json is")
+    if not isinstance(content.get("issuer"), str):
+        raise Unusable(f"CONFIG={path}: issuer: is missing or not a string")
+    return content
+
+
+def members_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """As the filter reads it: what is given twice is an error."""
+    content = dict(members)
+    if len(content) != len(members):
+        raise ValueError("a member is given twice")
     return content
 
 
@@ -165,6 +176,8 @@ def use(gateway: Gateway, wanted: dict[str, Any], keys: str) -> None:
         vm = gateway.filter["typed_config"]["config"]["vm_config"]
         vm["environment_variables"] = {"host_env_keys": [source["env"]]}
         gateway.environment[source["env"]] = os.environ.get(source["env"], keys)
+        if source["env"] not in os.environ:
+            print(f"{source['env']} is not set: a key was made for it")
     for trusted in wanted.get("trusted_issuers", [])[:1]:
         if "envoy_cluster" in trusted.get("jwks", {}):
             gateway.cluster("kubernetes")["name"] = trusted["jwks"]["envoy_cluster"]

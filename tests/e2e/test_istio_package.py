@@ -126,7 +126,7 @@ def test_the_way_of_the_signing_key_is_the_one_that_is_tested_on_envoy() -> None
     )
     assert listener == named(shipped()["listeners"], "signing_keys")
     assert cluster == named(shipped()["clusters"], "signing_keys")
-    files = document("signing-keys.yaml", "ConfigMap")["data"]
+    files = document("sds.yaml", "ConfigMap")["data"]
     assert yaml.safe_load(files["signing-keys.yaml"]) == yaml.safe_load(
         (installed.SAMPLES / "sds" / "signing-keys.yaml").read_text()
     )

@@ -96,7 +96,7 @@ def test_a_configuration_for_documents_alone_needs_no_token(run: Run, tmp_path: 
     [
         ({"ttl": "a week"}, "ttl: must be a duration"),
         ({"tll": "6h"}, "tll: is not a setting of this version"),
-        ({"issuer": None}, "an object with an issuer"),
+        ({"issuer": None}, "issuer: is missing"),
     ],
 )
 def test_a_configuration_that_is_no_use_is_refused_in_a_line(

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from conftest import StartGateway
 from expected import KEYS_REFUSED, REJECTED, SECONDS_TO_ROTATE
+from harness import installed
 from harness.client import Response
 from harness.gateway import Gateway
+from harness.kubernetes import ISSUER, ApiServer
 from harness.oidc import CONNECTIONS_TO_MEET_EVERY_WORKER, discover, every_worker_publishes, verified_by_keys
 from harness.pki import PrivateKey, private_pem
 from harness.processes import eventually
@@ -167,14 +174,38 @@ def test_tokens_alone_serve_no_documents(prepare_gateway: StartGateway, subject_
         assert gateway.request("GET", path).status == 404
 
 
-def test_a_healthy_gateway_reports_no_failure(prepare_gateway: StartGateway, subject_token: str) -> None:
-    """What the README tells operators to watch has to stand still: Envoy's main thread, which serves nobody, cannot reach the keys."""
-    gateway = prepare_gateway().start()
+@pytest.mark.parametrize("way", ["as shipped", "with the gateway's token"])
+def test_a_healthy_gateway_reports_no_failure(
+    prepare_gateway: StartGateway, cluster: ApiServer, subject_token: str, way: str
+) -> None:
+    """What the README tells operators to watch has to stand still: Envoy's main thread, which serves nobody, reaches nothing."""
+    gateway = prepare_gateway()
+    if way == "with the gateway's token":
+        pod = cluster.create_pod("infra", "gateway", "gateway-0")
+        gateway.read_jwks_with_token(cluster.token("infra", "gateway", [ISSUER], pod=pod))
+    gateway.start()
     eventually("every worker has keys", lambda: all(
         gateway.reissue(subject_token).status == 200 for _ in range(CONNECTIONS_TO_MEET_EVERY_WORKER)
     ))
-    failed, looked = gateway.counter("keyring.failed"), gateway.counter("keyring.unchanged")
+    watched = ("keyring.failed", "jwks.kubernetes.failed")
+    before, looked = [gateway.counter(name) for name in watched], gateway.counter("keyring.unchanged")
     # Both workers have looked twice more: five seconds lie between, and the main thread looks as often.
     eventually("the keys looked for again", lambda: gateway.counter("keyring.unchanged") >= looked + 4, 30)
-    assert gateway.counter("keyring.failed") == failed
+    assert [gateway.counter(name) for name in watched] == before
     assert not [line for line in gateway.log().splitlines() if "[error]" in line and "wasm" in line]
+
+
+def test_the_lines_of_the_readme_make_a_secret_that_publishes_the_new_key_and_signs_with_the_old(
+    prepare_gateway: StartGateway, subject_token: str, tmp_path: Path
+) -> None:
+    readme = (installed.REPOSITORY / "README.md").read_text()
+    (lines,) = re.findall(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    old = rsa_key()
+    (tmp_path / "old.pem").write_bytes(private_pem(old))
+    ran = subprocess.run(["bash", "-euo", "pipefail", "-c", lines], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    new = serialization.load_pem_private_key((tmp_path / "new.pem").read_bytes(), None)
+    assert isinstance(new, rsa.RSAPrivateKey)
+    gateway = prepare_gateway(keys=(tmp_path / "signing-keys").read_text()).start()
+    issues_with(gateway, subject_token, old)
+    assert [key["kid"] for key in discover(gateway)[1]["keys"]] == [thumbprint(old), thumbprint(new)]
