@@ -14,13 +14,23 @@ mod scenario;
 use std::cell::Cell;
 use std::rc::Rc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chacha20::rand_core::SeedableRng as _;
+
 use jwt_reissuer::crypto::{BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey};
 use jwt_reissuer::error::Rejection;
 use jwt_reissuer::event::{Event, Level};
-use jwt_reissuer::http::{Body, Request, Route};
+use jwt_reissuer::http::{Body, Request, Route, Serve};
+use jwt_reissuer::keyring::{IssueError, Keyring};
 use jwt_reissuer::{Config, MAX_WAITING, Outcome, Reissuer, SourceKey};
-use scenario::{OUR_HOST, Scenario, keys};
+use p256::elliptic_curve::bigint::Resize as _;
+use rsa::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
+use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
+use scenario::{OUR_HOST, Scenario, keys, signing_key};
 use serde_json::{Value, json};
+
+const BOTH: Serve = Serve { documents: true, tokens: true };
 
 /// A signer that goes wrong on demand, and counts the signatures it is asked to check.
 #[derive(Clone, Default)]
@@ -98,6 +108,76 @@ fn a_signature_that_does_not_verify_never_leaves_and_nothing_is_signed_after_it(
         200,
         "what is out stays verifiable"
     );
+}
+
+type Spoil = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
+/// A signer whose signature of a fixed text is spoilt in one way after another.
+struct SpoiltSigner {
+    good: Vec<u8>,
+    spoil: Spoil,
+}
+
+impl Crypto for SpoiltSigner {
+    fn verify(&self, key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        SoftwareCrypto.verify(key, message, signature)
+    }
+
+    fn sign(&self, _: &SigningKey, _: &[u8], _: &mut Rng) -> Result<Vec<u8>, SigningFailed> {
+        Ok((self.spoil)(&self.good))
+    }
+}
+
+/// The text that a keyring signs to test itself: the same way through signing and checking as every token.
+const SELF_TEST: &[u8] = b"jwt-reissuer self-test";
+
+#[test]
+fn of_ten_thousand_faults_in_one_half_of_the_chinese_remainder_none_comes_out() {
+    let pem = &keys()[1];
+    let keyring = Keyring::parse(pem.as_bytes(), BOTH).map_err(|error| error.to_string()).unwrap();
+    let good = SoftwareCrypto.sign(&signing_key(pem), SELF_TEST, &mut Rng::from_seed([1; 32])).unwrap();
+    let private = rsa::PrivateKey::from_pkcs8_pem(pem).unwrap();
+    let modulus = private.n().as_ref().clone();
+    let mut rng = Rng::from_seed([2; 32]);
+    let unspoilt = SpoiltSigner { good: good.clone(), spoil: Box::new(<[u8]>::to_vec) };
+    assert_eq!(keyring.self_test(&unspoilt, &mut rng), Ok(()));
+    for fault in 1..=10_000_u64 {
+        // Right modulo one prime and wrong modulo the other: whoever sees it divides the key out of it.
+        let prime = &private.primes()[usize::try_from(fault % 2).unwrap()];
+        let step = prime.as_ref().clone().resize(modulus.bits_precision()).wrapping_mul(&rsa::BoxedUint::from(fault));
+        let modulus = modulus.clone();
+        let spoil = move |good: &[u8]| {
+            let right = rsa::BoxedUint::from_be_slice(good, modulus.bits_precision()).unwrap();
+            let wrong = right.wrapping_add(&step);
+            let wrong = if wrong >= modulus { wrong.wrapping_sub(&modulus) } else { wrong };
+            wrong.to_be_bytes().to_vec()
+        };
+        let signer = SpoiltSigner { good: good.clone(), spoil: Box::new(spoil) };
+        assert_eq!(keyring.self_test(&signer, &mut rng), Err(IssueError::Wrong), "{fault}");
+    }
+}
+
+#[test]
+fn of_single_bit_faults_in_a_signature_none_comes_out() {
+    let ec = p256::SecretKey::from_slice(&[7; 32]).unwrap();
+    let ec = STANDARD.encode(ec.to_pkcs8_der().unwrap().as_bytes());
+    for document in [keys()[1].clone(), ec] {
+        let keyring = Keyring::parse(document.as_bytes(), BOTH).map_err(|error| error.to_string()).unwrap();
+        let key = match STANDARD.decode(&document) {
+            Ok(der) => SigningKey::from_pkcs8_der(&der).unwrap(),
+            Err(_) => signing_key(&document),
+        };
+        let good = SoftwareCrypto.sign(&key, SELF_TEST, &mut Rng::from_seed([1; 32])).unwrap();
+        for bit in 0..good.len() * 8 {
+            let spoil = move |good: &[u8]| {
+                let mut spoilt = good.to_vec();
+                spoilt[bit / 8] ^= 1 << (bit % 8);
+                spoilt
+            };
+            let signer = SpoiltSigner { good: good.clone(), spoil: Box::new(spoil) };
+            assert_eq!(keyring.self_test(&signer, &mut Rng::from_seed([3; 32])), Err(IssueError::Wrong), "{bit}");
+        }
+    }
 }
 
 #[test]
