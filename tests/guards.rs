@@ -144,7 +144,7 @@ fn of_ten_thousand_faults_in_one_half_of_the_chinese_remainder_none_comes_out() 
     for fault in 1..=10_000_u64 {
         // Right modulo one prime and wrong modulo the other: whoever sees it divides the key out of it.
         let prime = &private.primes()[usize::try_from(fault % 2).unwrap()];
-        let step = prime.as_ref().clone().resize(modulus.bits_precision()).wrapping_mul(&rsa::BoxedUint::from(fault));
+        let step = prime.as_ref().clone().resize(modulus.bits_precision()).wrapping_mul(rsa::BoxedUint::from(fault));
         let modulus = modulus.clone();
         let spoil = move |good: &[u8]| {
             let right = rsa::BoxedUint::from_be_slice(good, modulus.bits_precision()).unwrap();
