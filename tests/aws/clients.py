@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from harness.versitygw import Versitygw
 
 SECONDS = 60.0
 
@@ -35,3 +38,45 @@ def aws(arguments: str | list[str], *environments: Mapping[str, str]) -> subproc
             ["aws", *words], env=surroundings(Path(home), *environments), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=SECONDS,
         )
+
+
+def iam(cloud: Versitygw, *arguments: str) -> str:
+    """What a command of `aws iam` prints for the account's owner; it has to succeed."""
+    answer = aws(["iam", *arguments], cloud.endpoints(), cloud.administrator())
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.strip()
+
+
+def create_provider(cloud: Versitygw, issuer: str, *audiences: str) -> str:
+    """Has the cloud trust an issuer; returns the provider's ARN."""
+    return iam(
+        cloud, "create-open-id-connect-provider", "--url", issuer, "--client-id-list", *audiences,
+        "--query", "OpenIDConnectProviderArn", "--output", "text",
+    )
+
+
+def create_role(cloud: Versitygw, name: str, provider: str, issuer: str, *, subject: str, audience: str) -> str:
+    """A role for one service account, by the trust policy of docs/aws.md; returns its ARN."""
+    host = issuer.removeprefix("https://")
+    trust = {"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Federated": provider}, "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {"StringEquals": {f"{host}:sub": subject, f"{host}:aud": audience}},
+    }]}
+    return iam(
+        cloud, "create-role", "--role-name", name, "--assume-role-policy-document", json.dumps(trust),
+        "--query", "Role.Arn", "--output", "text",
+    )
+
+
+def refusal(endpoints: Mapping[str, str], role_arn: str, token: str) -> str:
+    """What an STS says against a token; nothing where it gives credentials."""
+    answer = aws(
+        ["sts", "assume-role-with-web-identity", "--role-arn", role_arn, "--role-session-name", "test",
+         "--web-identity-token", token],
+        endpoints,
+    )
+    if answer.returncode == 0:
+        assert json.loads(answer.stdout)["Credentials"]["SessionToken"]
+        return ""
+    assert "when calling the AssumeRoleWithWebIdentity operation" in answer.stderr, answer.stderr
+    return answer.stderr.strip()

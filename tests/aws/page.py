@@ -31,3 +31,9 @@ def heredoc(text: str, after: str) -> str:
     found = re.search(re.escape(after) + r"[^\n]*<<-?EOF\n(.*?)^\s*EOF$", text, re.MULTILINE | re.DOTALL)
     assert found is not None, f"no document after {after}"
     return found[1]
+
+
+def only(page: Path, language: str, *words: str) -> str:
+    """The text of the page's only block with this after its fence."""
+    (found,) = [each.text for each in blocks(page) if (each.language, each.words) == (language, words)]
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import jwt
@@ -29,18 +28,9 @@ def verifier(
     tmp_path_factory: pytest.TempPathFactory, public_gateway: Gateway, authority: Authority
 ) -> Iterator[ApiServer]:
     with supervised(tmp_path_factory.mktemp("verifier")) as supervisor:
-        configuration = supervisor.directory / "authentication.json"
-        trusted = {
-            "issuer": {
-                "url": public_gateway.config["issuer"], "audiences": [STS],
-                "certificateAuthority": authority.certificate.read_text(),
-            },
-            "claimMappings": {"username": {"claim": "sub", "prefix": PREFIX}},
-        }
-        configuration.write_text(
-            json.dumps({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration", "jwt": [trusted]})
-        )
-        yield ApiServer(supervisor, extra_arguments=("--authentication-config", str(configuration))).start()
+        api = ApiServer(supervisor)
+        api.trust_issuer(public_gateway.config["issuer"], STS, authority.certificate, username_prefix=PREFIX)
+        yield api.start()
 
 
 @pytest.fixture(scope="module")

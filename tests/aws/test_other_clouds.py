@@ -25,7 +25,7 @@ from harness.pki import Authority, private_pem
 from harness.signing_keys import one_line, p256_key
 from harness.supervised import supervised
 from harness.tokens import decode
-from page import blocks
+from page import blocks, only
 from sidecar import Sidecar
 from stand_in_clouds import AZURE, GOOGLE, Exchange, StandInCloud
 
@@ -86,8 +86,7 @@ DEMANDS: dict[str, tuple[str, Facts]] = {
 
 def block(language: str, *words: str) -> str:
     """The page's only block with this after its fence."""
-    (found,) = [each.text for each in blocks(PAGE) if (each.language, each.words) == (language, words)]
-    return found
+    return only(PAGE, language, *words)
 
 
 def command(*words: str) -> str:

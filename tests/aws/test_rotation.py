@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from clients import aws
+from clients import aws, create_provider, create_role
 from conftest import STS, StartPublicGateway, start_cluster
 from harness.gateway import Gateway
 from harness.kubernetes import ApiServer
-from harness.oidc import every_worker_publishes
+from harness.oidc import SECONDS_TO_ROTATE, every_worker_publishes, wait_until_published
 from harness.pki import PrivateKey
 from harness.processes import eventually
 from harness.signing_keys import keyring, private_entry, public_entry, rsa_key, thumbprint
@@ -24,11 +24,7 @@ from sidecar import Sidecar
 from steps import Steps
 
 HOST = "rotating.example.com"
-SECONDS_TO_ROTATE = 60
-TRUST = """{"Version": "2012-10-17", "Statement": [{
-    "Effect": "Allow", "Principal": {"Federated": "%(provider)s"}, "Action": "sts:AssumeRoleWithWebIdentity",
-    "Condition": {"StringEquals": {"%(host)s:sub": "system:serviceaccount:default:aws-cli", "%(host)s:aud": "%(audience)s"}}
-}]}"""
+SUBJECT = "system:serviceaccount:default:aws-cli"
 
 
 @dataclass
@@ -87,29 +83,12 @@ def rotating(
         cluster = start_cluster(ApiServer(supervisor))
         key = rsa_key()
         gateway = prepare_public_gateway(HOST, api=cluster, keys=keyring(private_entry(key, "RS256"))).start()
-        role_arn = role(aws_cloud, gateway)
-        sidecar = Sidecar(cluster, supervisor, trusting_tls, issuer=gateway.config["issuer"], role_arn=role_arn)
+        issuer = gateway.config["issuer"]
+        provider = create_provider(aws_cloud, issuer, STS)
+        role_arn = create_role(aws_cloud, "rotating", provider, issuer, subject=SUBJECT, audience=STS)
+        sidecar = Sidecar(cluster, supervisor, trusting_tls, issuer=issuer, role_arn=role_arn)
         sidecar.run(every_second=True).wait_until("a token", sidecar.has_token, 15)
         yield Rotating(cluster, gateway, key, sidecar, {**aws_cloud.endpoints(), **sidecar.pod.environment("aws-cli")})
-
-
-def role(aws_cloud: Versitygw, gateway: Gateway) -> str:
-    """Makes the provider, and a role for the pod; returns the role's ARN."""
-    provider = iam(
-        aws_cloud, "create-open-id-connect-provider", "--url", gateway.config["issuer"], "--client-id-list", STS,
-        "--query", "OpenIDConnectProviderArn", "--output", "text",
-    )
-    trust = TRUST % {"provider": provider, "host": HOST, "audience": STS}
-    return iam(
-        aws_cloud, "create-role", "--role-name", "rotating", "--assume-role-policy-document", trust,
-        "--query", "Role.Arn", "--output", "text",
-    )
-
-
-def iam(aws_cloud: Versitygw, *arguments: str) -> str:
-    answer = aws(["iam", *arguments], aws_cloud.endpoints(), aws_cloud.administrator())
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout.strip()
 
 
 def test_our_key_rotates_under_a_running_application(rotating: Rotating, steps: Steps) -> None:
@@ -121,7 +100,7 @@ def test_our_key_rotates_under_a_running_application(rotating: Rotating, steps: 
 
         gateway.write_signing_keys(keyring(private_entry(old, "RS256"), public_entry(new, "RS256")))
         both = (thumbprint(old), thumbprint(new))
-        eventually("published by every worker", lambda: every_worker_publishes(gateway, *both), SECONDS_TO_ROTATE)
+        wait_until_published(gateway, *both)
         application.assumes_its_role(2, thumbprint(old))
         steps.say("ok       the new key is published, the old one signs")
 
@@ -129,7 +108,13 @@ def test_our_key_rotates_under_a_running_application(rotating: Rotating, steps: 
         eventually("the pod's token is of the new key", lambda: signed_by(application.token(), new), SECONDS_TO_ROTATE)
         application.assumes_its_role(3, thumbprint(new))
         assert every_worker_publishes(gateway, *both), "tokens of the old key are still about"
-        steps.say(f"ok       the new key signs: {len(application.used_kids)} times the role was assumed, never refused")
+        steps.say("ok       the new key signs, the old one is published")
+
+        # The pod's token has been replaced: nothing that the old key signed is in use any more.
+        gateway.write_signing_keys(keyring(private_entry(new, "RS256")))
+        wait_until_published(gateway, thumbprint(new))
+        application.assumes_its_role(2, thumbprint(new))
+        steps.say(f"ok       the old key is gone: {len(application.used_kids)} times the role was assumed, never refused")
     assert not application.failures, application.failures
 
 

@@ -22,5 +22,4 @@ REJECTED = {
 KEYS_REFUSED = {"RSA of 1024 bits": "an RSA key of 1024 bits", "no key at all": "neither a JSON keyring, nor a PEM"}
 ISSUED_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:jwt"
 GUARD = "jwt-reissuer did not handle this request: filter missing, or host not in extra_hosts"
-SECONDS_TO_ROTATE = 60.0
 SECONDS_TO_RECOVER = 15.0

@@ -13,12 +13,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from conftest import StartGateway
-from expected import KEYS_REFUSED, REJECTED, SECONDS_TO_ROTATE
+from expected import KEYS_REFUSED, REJECTED
 from harness import installed
 from harness.client import Response
 from harness.gateway import Gateway
 from harness.kubernetes import ISSUER, ApiServer
-from harness.oidc import CONNECTIONS_TO_MEET_EVERY_WORKER, discover, every_worker_publishes, verified_by_keys
+from harness.oidc import (
+    CONNECTIONS_TO_MEET_EVERY_WORKER, SECONDS_TO_ROTATE, discover, verified_by_keys, wait_until_published,
+)
 from harness.pki import PrivateKey, private_pem
 from harness.processes import eventually
 from harness.signing_keys import (
@@ -72,7 +74,7 @@ def test_a_replaced_key_is_in_use_without_a_restart(prepare_gateway: StartGatewa
     gateway = prepare_gateway(keys=one_line(private_pem(old))).start()
     issues_with(gateway, subject_token, old)
     gateway.write_signing_keys(one_line(private_pem(new)))
-    eventually("the new key on every worker", lambda: every_worker_publishes(gateway, thumbprint(new)), SECONDS_TO_ROTATE)
+    wait_until_published(gateway, thumbprint(new))
     kids = {decode(gateway.reissue(subject_token).text())[0]["kid"] for _ in range(CONNECTIONS_TO_MEET_EVERY_WORKER)}
     assert kids == {thumbprint(new)}
     issues_with(gateway, subject_token, new)

@@ -94,6 +94,17 @@ class ApiServer:
         context = ssl.create_default_context(cafile=str(self.authority.certificate))
         return client.request(self.port, "GET", path, host=SERVER_NAME, tls=context)
 
+    def trust_issuer(self, url: str, audience: str, authority: Path, username_prefix: str = "") -> None:
+        """Before the start: has the server take tokens of another issuer, whose `sub` is then a user's name."""
+        issuer = {"url": url, "audiences": [audience], "certificateAuthority": authority.read_text()}
+        username = {"claim": "sub", "prefix": username_prefix}
+        file = self.supervisor.directory / "authentication.json"
+        file.write_text(json.dumps({
+            "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
+            "jwt": [{"issuer": issuer, "claimMappings": {"username": username}}],
+        }))
+        self.extra_arguments = (*self.extra_arguments, "--authentication-config", str(file))
+
     def who_is(self, token: str) -> client.Response:
         """Asks the server whom it takes the bearer of this token for (`kubectl auth whoami`)."""
         context = ssl.create_default_context(cafile=str(self.authority.certificate))

@@ -11,10 +11,13 @@ import jwt
 
 from . import installed
 from .gateway import Gateway
+from .processes import eventually
 
 
 # Connections find their worker by chance: of so many, all go to the same one of two once in eight million times.
 CONNECTIONS_TO_MEET_EVERY_WORKER = 24
+# From a key's file to every worker's document.
+SECONDS_TO_ROTATE = 60.0
 
 
 def discover(gateway: Gateway, path: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -36,6 +39,11 @@ def every_worker_publishes(gateway: Gateway, *kids: str) -> bool:
         return {key["kid"] for key in discover(gateway)[1]["keys"]}
 
     return all(published() == set(kids) for _ in range(CONNECTIONS_TO_MEET_EVERY_WORKER))
+
+
+def wait_until_published(gateway: Gateway, *kids: str) -> None:
+    """Until every worker has these keys, and no others, in its JWKS."""
+    eventually(f"{kids} in the JWKS of every worker", lambda: every_worker_publishes(gateway, *kids), SECONDS_TO_ROTATE)
 
 
 def every_worker_reissues(gateway: Gateway, subject_token: str) -> bool:
