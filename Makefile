@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm no-std run stop test test-all test-core test-wasm e2e e2e-aws lint deny fmt clean setup-wasm setup-envoy setup-peers setup-aws judge
+.PHONY: help setup build wasm no-std run stop test test-all test-core test-wasm e2e e2e-aws lint deny fmt clean setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +48,8 @@ e2e: setup-peers wasm judge ## a real Envoy against a real kube-apiserver; PYTES
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest $(PYTEST_ARGS)
 	@echo "e2e: passed, on a real Envoy and a real kube-apiserver"
 
-e2e-aws: setup-aws wasm judge ## the whole walk to AWS, by unmodified clients and servers that verify; prints each step
-	@$(VENV_PYTHON) tests/aws/namespace.py -c tests/aws/pytest.ini tests/aws $(PYTEST_ARGS)
+e2e-aws: preflight-aws setup-aws wasm judge ## the whole walk to AWS, by unmodified clients and servers that verify; prints each step
+	@exec $(VENV_PYTHON) tests/aws/namespace.py -c tests/aws/pytest.ini tests/aws $(PYTEST_ARGS)
 	@echo "e2e-aws: passed, with the aws CLI and boto3 against versitygw and MinIO, and a second kube-apiserver"
 
 lint: ## formatting and warnings
@@ -77,6 +77,10 @@ setup-envoy:
 
 setup-peers:
 	@$(SETUP) python envoy kubernetes istio-schemas judges-node
+
+# First of all, since the builds take minutes.
+preflight-aws:
+	@python3 tests/aws/namespace.py preflight
 
 setup-aws:
 	@$(SETUP) python envoy kubernetes versitygw minio judges-node judges-go judges-java
