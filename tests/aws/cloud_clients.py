@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
 
 PROGRAMS = Path(__file__).parent / "programs"
+SECONDS = 15.0
 
 
 class Application:
@@ -27,6 +29,9 @@ class Application:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(f"{scope} {seconds_later}\n")
         self._process.stdin.flush()
+        # It says one line for each that it is told, so none can wait in a buffer here.
+        answers, _, _ = select.select([self._process.stdout], [], [], SECONDS)
+        assert answers, f"no answer within {SECONDS:.0f} s: {self._errors.read_text()}"
         answer = self._process.stdout.readline().strip()
         assert answer, self._errors.read_text()
         return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import yaml
@@ -17,6 +18,7 @@ REFRESHER = "token-refresher"
 LONGEST_RETRY = 10
 # The one number that is changed in what we ship: an hour is too long to wait for.
 HOURLY, EVERY_SECOND = "longest_pause=3600", "longest_pause=1"
+CALLED = "import os, socket, sys; socket.sethostname(sys.argv[1]); os.execvp(sys.argv[2], sys.argv[2:])"
 
 
 class Sidecar:
@@ -36,7 +38,10 @@ class Sidecar:
         self.subject_token = Path(self.environment["SUBJECT_TOKEN_FILE"])
         self.token = Path(self.environment["TOKEN_FILE"])
 
-    def run(self, *, every_second: bool = False, as_first_process: bool = False, **environment: str) -> Process:
+    def run(
+        self, *, every_second: bool = False, as_first_process: bool = False, pod_name: str | None = None, **environment: str
+    ) -> Process:
+        """`pod_name` is what a container has as its host's name."""
         container = self.pod.container(REFRESHER)
         (script,) = container["args"]
         assert "$$" not in script, "Kubernetes makes one of two"
@@ -46,6 +51,8 @@ class Sidecar:
         command = [*container["command"], script]
         if as_first_process:
             command = ["unshare", "--pid", "--fork", "--kill-child", *command]
+        if pod_name is not None:
+            command = ["unshare", "--uts", sys.executable, "-c", CALLED, pod_name, *command]
         return self.supervisor.start("refresher", command, {**self.environment, **environment})
 
     def has_token(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import time
@@ -15,10 +16,15 @@ import yaml
 from conftest import StartPublicGateway
 from harness.gateway import Gateway, replace
 from harness.kubernetes import ApiServer
-from harness.processes import eventually
+from harness.processes import Process, eventually
 from harness.supervised import supervised
 from harness.tokens import Forger, decode
 from sidecar import LONGEST_RETRY, MANIFEST, REFRESHER, Sidecar
+
+# On which no gateway is up until a test starts its own.
+LATE = "another.example.com"
+SECONDS_TO_ASK = 15.0
+
 
 @pytest.fixture
 def sidecar(tmp_path: Path, cluster: ApiServer, trusting_tls: dict[str, str]) -> Iterator[Sidecar]:
@@ -39,10 +45,10 @@ def test_the_application_starts_after_the_sidecar_and_sees_the_issued_token_alon
 def test_it_waits_for_the_gateway_and_has_a_token_seconds_after_it_is_there(
     sidecar: Sidecar, prepare_public_gateway: StartPublicGateway
 ) -> None:
-    refresher = sidecar.run()
+    refresher = sidecar.run(REISSUER_URL=f"https://{LATE}")
     refresher.wait_until("two attempts", lambda: refresher.log().count("no new token") >= 2, 20)
     assert not sidecar.has_token(), "the application would have been started without a token"
-    gateway = prepare_public_gateway().start()
+    gateway = prepare_public_gateway(LATE).start()
     try:
         refresher.wait_until("a token", sidecar.has_token, LONGEST_RETRY + 10)
         token = sidecar.token.read_text()
@@ -55,6 +61,44 @@ def test_it_waits_for_the_gateway_and_has_a_token_seconds_after_it_is_there(
         gateway.stop()
 
 
+def test_a_token_from_before_is_kept_and_does_not_start_the_application(
+    sidecar: Sidecar, public_gateway: Gateway
+) -> None:
+    """When a node starts again, the container is a new one and the volume is the old one."""
+    first = sidecar.run()
+    first.wait_until("a token", sidecar.has_token, 10)
+    first.stop()
+    old = sidecar.token.read_text()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    second = sidecar.run(REISSUER_URL=nobody)
+    second.wait_until("an attempt", lambda: second.log().count("no new token") >= 1, 20)
+    assert not sidecar.has_token(), "the application would have been started with an old token"
+    assert sidecar.token.read_text() == old
+    second.stop()
+    third = sidecar.run()
+    third.wait_until("a token", sidecar.has_token, 10)
+    assert sidecar.token.read_text() != old
+
+
+def test_the_kubelet_never_gives_up_waiting_for_the_first_token(sidecar: Sidecar) -> None:
+    probe = sidecar.pod.container(REFRESHER)["startupProbe"]
+    years = probe["periodSeconds"] * probe["failureThreshold"] / (365 * 24 * 3600)
+    assert years > 60
+
+
+def test_pods_that_start_together_do_not_ask_together(sidecar: Sidecar, public_gateway: Gateway) -> None:
+    pauses = []
+    for name in ("web-0", "web-1", "web-2"):
+        refresher = sidecar.run(pod_name=name)
+        refresher.wait_until("a token", sidecar.has_token, 10)
+        said = eventually("a line", lambda: re.findall(r"the next one in (\d+) s", refresher.log())[len(pauses):] or None)
+        pauses += map(int, said)
+        refresher.stop()
+    assert len(set(pauses)) == 3
+    assert all(3600 * 0.9 <= pause <= 3600 for pause in pauses)
+
+
 def test_it_asks_for_the_audience_that_the_manifest_shows_as_a_comment(sidecar: Sidecar) -> None:
     (comment,) = [line for line in MANIFEST.read_text().splitlines() if line.strip().startswith("# - { name: AUDIENCE,")]
     ((setting,),) = [yaml.safe_load(comment.strip().removeprefix("# "))]
@@ -62,9 +106,9 @@ def test_it_asks_for_the_audience_that_the_manifest_shows_as_a_comment(sidecar: 
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         for environment, path in (({}, "/reissue"), ({"AUDIENCE": setting["value"]}, f"/reissue?audience={setting['value']}")):
             refresher = sidecar.run(REISSUER_URL=url, **environment)
-            connection, _ = server.accept()
+            connection, request = asked(server)
             with connection:
-                assert connection.recv(65536).startswith(f"POST {path} HTTP/1.1\r\n".encode())
+                assert request.startswith(f"POST {path} HTTP/1.1\r\n".encode())
             refresher.stop()
 
 
@@ -108,7 +152,7 @@ def test_who_has_the_file_open_goes_on_reading_a_whole_token(sidecar: Sidecar, p
 
 
 def test_it_sleeps_half_of_what_the_token_has_left(sidecar: Sidecar, public_gateway: Gateway, cluster: ApiServer) -> None:
-    lifetime = 8
+    lifetime = 16
     forger = Forger(cluster, sidecar.subject_token.read_text())
     now = int(time.time())
     replace(sidecar.subject_token, forger.signed(iat=now, nbf=now, exp=now + lifetime))
@@ -117,7 +161,7 @@ def test_it_sleeps_half_of_what_the_token_has_left(sidecar: Sidecar, public_gate
     first = sidecar.token.read_text()
     assert decode(first)[1]["exp"] == now + lifetime
     sidecar.pod.renew_tokens()
-    second = sidecar.next_token(after=first)
+    second = eventually("another token", lambda: (found := sidecar.token.read_text()) != first and found, lifetime)
     # Whole seconds, rounded down twice: by the gateway and by the script.
     assert lifetime / 2 - 2 <= decode(second)[1]["iat"] - now < lifetime, "neither at once nor when it is too late"
 
@@ -135,27 +179,56 @@ def test_the_subject_token_is_on_no_command_line(sidecar: Sidecar) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         refresher = sidecar.run(REISSUER_URL=url)
-        connection, _ = silent.accept()
+        connection, request = asked(silent)
         with connection:
-            request = connection.recv(65536)
             assert sidecar.subject_token.read_bytes() in request
             commands = [command_line(pid) for pid in descendants(refresher.pid)]
             assert [each for each in commands if "curl" in each and url in each], "curl is waiting for its answer"
             assert not [each for each in commands if sidecar.subject_token.read_text() in each]
 
 
-@pytest.mark.parametrize("answer", ['{"access_token":"a.b.c"}', '{"expires_in":60}', '{"access_token":"","expires_in":60}', "<html>"])
+@pytest.mark.parametrize("answer", [
+    '{"access_token":"a.b.c"}', '{"expires_in":60}', '{"access_token":"","expires_in":60}', "<html>",
+    *('{"access_token":"a.b.c","expires_in":%s}' % odd for odd in ("9", "0", "009", "-60", "60.5", "1e3", "9999999999", "null")),
+])
 def test_an_answer_that_is_no_token_is_not_written(sidecar: Sidecar, answer: str) -> None:
+    refresher = answered(sidecar, answer)
+    refresher.wait_until("an attempt", lambda: "no new token" in refresher.log(), 10)
+    assert not sidecar.token.exists()
+    assert "the answer" in refresher.log()
+
+
+@pytest.mark.parametrize(("expires_in", "pause"), [("10", 5), ("0010", 5), ('"0089"', 44), ("999999999", 3600)])
+def test_how_long_a_token_lives_is_a_decimal_number(sidecar: Sidecar, expires_in: str, pause: int) -> None:
+    refresher = answered(sidecar, '{"access_token":"a.b.c","expires_in":%s}' % expires_in)
+    refresher.wait_until("a token", sidecar.has_token, 10)
+    assert sidecar.token.read_text() == "a.b.c"
+    (said,) = eventually("a line", lambda: re.findall(r"the next one in (\d+) s", refresher.log()) or None)
+    assert pause * 0.9 <= int(said) <= pause
+
+
+def answered(sidecar: Sidecar, answer: str) -> Process:
+    """A refresher whose first request has got this answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         refresher = sidecar.run(REISSUER_URL=f"http://127.0.0.1:{server.getsockname()[1]}")
-        connection, _ = server.accept()
+        connection, _ = asked(server)
         with connection:
-            connection.recv(65536)
             head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(answer)}\r\nconnection: close\r\n\r\n"
             connection.sendall(f"{head}{answer}".encode())
-        refresher.wait_until("an attempt", lambda: "no new token" in refresher.log(), 10)
-        assert not sidecar.token.exists()
-        assert "the answer" in refresher.log()
+    return refresher
+
+
+def asked(server: socket.socket) -> tuple[socket.socket, bytes]:
+    """The next connection, and the request that came by it, as far as the blank line."""
+    server.settimeout(SECONDS_TO_ASK)
+    connection, _ = server.accept()
+    connection.settimeout(SECONDS_TO_ASK)
+    request = b""
+    while b"\r\n\r\n" not in request:
+        more = connection.recv(65536)
+        assert more, f"the request ended early: {request!r}"
+        request += more
+    return connection, request
 
 
 def children(pid: int) -> list[int]:
