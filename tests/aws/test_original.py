@@ -1,27 +1,31 @@
-"""The way of the service that came before us, which its users go on walking: a thumbprint by openssl, and a loop around curl."""
+"""The original's walk with the configuration of docs/moving.md: a thumbprint by openssl, and a loop around curl."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from clients import aws, surroundings
+from clients import iam, refusal, surroundings
 from conftest import STS, StartPublicGateway
-from harness.gateway import Gateway
+from harness import installed
 from harness.kubelet import Pod
 from harness.kubernetes import ISSUER as KUBERNETES_ISSUER
 from harness.kubernetes import ApiServer
 from harness.pki import Authority
 from harness.processes import eventually
+from harness.signing_keys import keyring, private_entry, rsa_key
 from harness.supervised import supervised
 from harness.tokens import decode
 from harness.versitygw import Versitygw
+from page import only
 from steps import Steps
 
-HOST = "jwt-reissuer.example.com"
+PAGE = installed.REPOSITORY / "docs" / "moving.md"
+HOST, KID = "jwt-reissuer.example.com", "key-1"
 YEAR = 365 * 24 * 3600
 POD = {
     "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "original", "namespace": "default"},
@@ -74,15 +78,12 @@ done
 
 @dataclass(frozen=True)
 class Original:
-    gateway: Gateway
     aws_cloud: Versitygw
     role_arn: str
     provider_arn: str
     thumbprint: str
     pod: Pod
     token: Path
-    environment: dict[str, str]
-    """Of the container with the aws CLI."""
 
     def read_token(self) -> str:
         # curl writes in place: for a moment there is nothing in the file.
@@ -102,9 +103,9 @@ def original(
     prepare_public_gateway: StartPublicGateway, authority: Authority, trusting_tls: dict[str, str],
 ) -> Iterator[Original]:
     # A single certificate and no chain: the one that this fingerprint is of is then the last one, too.
-    gateway = prepare_public_gateway(HOST, certificate=authority.issue("single", HOST, names=(HOST,)))
-    # The original asks for no audience; here the one of the API server has to be written down.
-    gateway.config["trusted_issuers"][0]["audiences"].append(KUBERNETES_ISSUER)
+    keys = keyring(private_entry(rsa_key(), "RS256", kid=KID))
+    gateway = prepare_public_gateway(HOST, keys=keys, certificate=authority.issue("single", HOST, names=(HOST,)))
+    gateway.config = json.loads(only(PAGE, "json"))
     gateway.start()
 
     directory = tmp_path_factory.mktemp("original")
@@ -117,7 +118,10 @@ def original(
     provider_arn = steps.shell(FIND, operator, directory).strip()
     role_arn = steps.shell(ROLE, {**operator, "PROVIDER_ARN": provider_arn}, directory).strip()
     steps.shell(POLICY, operator, directory)
-    thumbprint = iam(distrusting_cloud, "get-open-id-connect-provider", provider_arn, "--query ThumbprintList[0] --output text")
+    thumbprint = iam(
+        distrusting_cloud, "get-open-id-connect-provider", "--open-id-connect-provider-arn", provider_arn,
+        "--query", "ThumbprintList[0]", "--output", "text",
+    )
 
     cluster.apply_object({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "original", "namespace": "default"}})
     pod = Pod(cluster, cluster.apply_object(POD), directory / "pod")
@@ -137,13 +141,7 @@ def original(
             ("aws s3 mb s3://k9s-default-original-demo", "AccessDenied"), ("aws s3 rb s3://k8s-default-original-demo", None),
         ):
             steps.shell(command, inside, directory, refused=refusal)
-        yield Original(gateway, distrusting_cloud, role_arn, provider_arn, thumbprint, pod, issued_token, inside)
-
-
-def iam(cloud: Versitygw, command: str, provider_arn: str, more: str) -> str:
-    answer = aws(f"iam {command} --open-id-connect-provider-arn {provider_arn} {more}", cloud.endpoints(), cloud.administrator())
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout.strip()
+        yield Original(distrusting_cloud, role_arn, provider_arn, thumbprint, pod, issued_token)
 
 
 def test_the_default_token_of_a_pod_gives_a_token_for_sts(original: Original) -> None:
@@ -151,7 +149,8 @@ def test_the_default_token_of_a_pod_gives_a_token_for_sts(original: Original) ->
     assert (subject["aud"], subject["exp"] - subject["iat"]) == ([KUBERNETES_ISSUER], YEAR), "what a kubelet gets by default"
     token = original.read_token()
     assert token == token.strip(), "white space around the token breaks SDKs that read it from a file"
-    _, claims = decode(token)
+    header, claims = decode(token)
+    assert (header["kid"], claims["iss"]) == (KID, f"https://{HOST}")
     assert (claims["sub"], claims["aud"]) == ("system:serviceaccount:default:original", STS)
     assert claims["exp"] - claims["iat"] == 6 * 3600, "a year of the subject token is no year of ours"
 
@@ -162,12 +161,21 @@ def test_the_loop_goes_on_refreshing(original: Original) -> None:
 
 
 def test_the_thumbprint_is_what_the_issuer_is_trusted_by(original: Original) -> None:
-    def assumes_its_role() -> bool:
-        return aws("sts get-caller-identity", original.environment).returncode == 0
+    def trust(thumbprint: str) -> None:
+        iam(
+            original.aws_cloud, "update-open-id-connect-provider-thumbprint",
+            "--open-id-connect-provider-arn", original.provider_arn, "--thumbprint-list", thumbprint,
+        )
 
-    update = "update-open-id-connect-provider-thumbprint"
-    assert assumes_its_role()
-    iam(original.aws_cloud, update, original.provider_arn, f"--thumbprint-list {'0' * 40}")
-    assert not assumes_its_role(), "no authority vouches for this issuer, and the thumbprint is another's"
-    iam(original.aws_cloud, update, original.provider_arn, f"--thumbprint-list {original.thumbprint}")
-    assert assumes_its_role()
+    def why_refused() -> str:
+        return refusal(original.aws_cloud.endpoints(), original.role_arn, token)
+
+    # One token for all, while the loop goes on writing to its file: the thumbprint is to be all that changes.
+    token = original.read_token()
+    assert not why_refused()
+    trust("0" * 40)
+    why = why_refused()
+    # What versitygw says of a server that it does not trust.
+    assert "InvalidIdentityToken" in why and "Couldn't retrieve verification key" in why, why
+    trust(original.thumbprint)
+    assert not why_refused()
