@@ -16,8 +16,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from clients import aws, surroundings
-from conftest import AUDIENCE, REISSUER
+from clients import aws, create_provider, create_role, iam, refusal, surroundings
+from conftest import AUDIENCE, REISSUER, STS, StartPublicGateway
 from harness import installed
 from harness.gateway import Gateway
 from harness.kubelet import Pod
@@ -33,6 +33,7 @@ from sidecar import Sidecar
 from steps import Steps
 
 PAGE = installed.REPOSITORY / "docs" / "aws.md"
+ANOTHER = "another.example.com"
 # What carries the variables of one block to the next, as one terminal does.
 REMEMBER = "if [ -e .variables ]; then . ./.variables; fi; set -a\n{script}\nset +a; export -p > .variables"
 
@@ -79,9 +80,13 @@ def walked(
         steps.say(f"ok       the sidecar's probe passes: {said[-1]}")
 
         steps.title("docs/aws.md: in the pod")
+        # A directory of its own: what the operator's terminal remembers is none of the pod's business.
         inside = surroundings(supervisor.directory, aws_cloud.endpoints(), sidecar.pod.environment("aws-cli"))
         for block in in_the_pod:
-            steps.shell(block.text, inside, directory, refused=next(iter(block.words[1:]), None))
+            steps.shell(
+                REMEMBER.format(script=block.text), inside, supervisor.directory, shown=block.text,
+                refused=next(iter(block.words[1:]), None),
+            )
         yield Walked(role_arn, provider_arn, sidecar.pod, inside)
 
 
@@ -93,22 +98,23 @@ def test_every_command_of_the_page_does_what_the_page_says(walked: Walked) -> No
 def test_the_thumbprint_of_the_page_is_that_of_the_last_certificate(
     walked: Walked, aws_cloud: Versitygw, authority: Authority
 ) -> None:
-    provider = iam(aws_cloud, f"get-open-id-connect-provider --open-id-connect-provider-arn {walked.provider_arn}")
+    provider = described(aws_cloud, f"get-open-id-connect-provider --open-id-connect-provider-arn {walked.provider_arn}")
     certificate = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
     assert provider["ThumbprintList"] == [certificate.fingerprint(hashes.SHA1()).hex()]
 
 
 def test_terraform_says_what_the_commands_have_made(walked: Walked, aws_cloud: Versitygw) -> None:
     (terraform,) = [block.text for block in blocks(PAGE) if block.language == "hcl"]
-    provider = iam(aws_cloud, f"get-open-id-connect-provider --open-id-connect-provider-arn {walked.provider_arn}")
-    role = iam(aws_cloud, f"get-role --role-name {attribute(terraform, 'name', of='aws_iam_role')}")["Role"]
+    provider = described(aws_cloud, f"get-open-id-connect-provider --open-id-connect-provider-arn {walked.provider_arn}")
+    role = described(aws_cloud, f"get-role --role-name {attribute(terraform, 'name', of='aws_iam_role')}")["Role"]
     name = attribute(terraform, "name", of="aws_iam_role_policy")
-    policy = iam(aws_cloud, f"get-role-policy --role-name {role['RoleName']} --policy-name {name}")
+    policy = described(aws_cloud, f"get-role-policy --role-name {role['RoleName']} --policy-name {name}")
 
     assert attribute(terraform, "url", of="aws_iam_openid_connect_provider") == f"https://{provider['Url']}"
     assert f"client_id_list = {json.dumps(provider['ClientIDList'])}" in terraform
     references = {
         "${aws_iam_openid_connect_provider.reissuer.arn}": walked.provider_arn, "${aws_iam_role.aws_cli.name}": role["RoleName"],
+        "${data.aws_caller_identity.current.account_id}": walked.role_arn.split(":")[4],
     }
     for reference, value in references.items():
         assert reference in terraform
@@ -126,41 +132,61 @@ def test_sdks_find_the_token_by_themselves(walked: Walked) -> None:
 def test_sts_refuses_what_the_trust_policy_does_not_allow(
     walked: Walked, aws_cloud: Versitygw, cluster: ApiServer, public_gateway: Gateway
 ) -> None:
-    assert assume(walked, aws_cloud, walked.token) == "", "the one that is allowed"
+    assert why_refused(walked, aws_cloud, walked.token) == "", "the one that is allowed"
     stranger = cluster.create_pod("payments", "ledger", "ledger-0")
-    subject_token = cluster.token("payments", "ledger", [AUDIENCE], pod=stranger)
+    answer = public_gateway.reissue(cluster.token("payments", "ledger", [AUDIENCE], pod=stranger))
+    assert answer.status == 200, answer
+    assert decode(answer.text())[1]["sub"] == "system:serviceaccount:payments:ledger"
     header, claims = decode(walked.token)
     head, body, signature = walked.token.split(".")
     refused = {
-        "another service account": public_gateway.reissue(subject_token).text(),
+        "another service account": answer.text(),
         "the subject token itself": walked.pod.token([AUDIENCE], 3600),
         "another subject, not signed": ".".join([head, segment({**claims, "sub": "system:serviceaccount:default:root"}), signature]),
         "the audience of another, not signed": ".".join([head, segment({**claims, "aud": "elsewhere.example.com"}), signature]),
         "signed by somebody else": jwt.encode(claims, rsa_key(), algorithm="RS256", headers=header),
     }
     for name, token in refused.items():
-        assert assume(walked, aws_cloud, token), f"{name} was taken"
+        assert why_refused(walked, aws_cloud, token), f"{name} was taken"
+
+
+def test_a_role_takes_the_audience_of_its_trust_policy_and_no_other_of_the_provider(
+    aws_cloud: Versitygw, cluster: ApiServer, prepare_public_gateway: StartPublicGateway
+) -> None:
+    gateway = prepare_public_gateway(ANOTHER)
+    gateway.config["audiences"] = [STS, "elsewhere.example.com"]
+    gateway.start()
+    issuer, subject = gateway.config["issuer"], "system:serviceaccount:payments:ledger"
+    provider = create_provider(aws_cloud, issuer, *gateway.config["audiences"])
+    pod = cluster.create_pod("payments", "ledger", "ledger-0")
+    subject_token = cluster.token("payments", "ledger", [AUDIENCE], pod=pod)
+    tokens, roles = {}, {}
+    for number, audience in enumerate(gateway.config["audiences"]):
+        answer = gateway.reissue(subject_token, f"/reissue?audience={audience}")
+        assert (answer.status, decode(answer.text())[1]["aud"]) == (200, audience)
+        tokens[audience] = answer.text()
+        roles[audience] = create_role(aws_cloud, f"audience-{number}", provider, issuer, subject=subject, audience=audience)
+    taken = {
+        (role, token) for role in roles for token in tokens if not refusal(aws_cloud.endpoints(), roles[role], tokens[token])
+    }
+    assert taken == {(audience, audience) for audience in tokens}
+
+
+def test_a_bucket_of_a_service_account_whose_name_begins_alike_is_another_ones(walked: Walked) -> None:
+    answer = aws("s3 mb s3://k8s-default-aws-cli-too-000000000000-demo", walked.environment)
+    assert answer.returncode != 0 and "AccessDenied" in answer.stderr, answer
 
 
 def test_the_default_token_of_a_pod_is_refused_unless_its_audience_is_written_down(walked: Walked, public_gateway: Gateway) -> None:
     assert public_gateway.reissue(walked.pod.default_token()).status == 401
 
 
-def assume(walked: Walked, aws_cloud: Versitygw, token: str) -> str:
-    """What STS says against a token; nothing where it gives credentials."""
-    command = f"sts assume-role-with-web-identity --role-arn {walked.role_arn} --role-session-name test --web-identity-token {token}"
-    answer = aws(command, aws_cloud.endpoints())
-    if answer.returncode == 0:
-        assert json.loads(answer.stdout)["Credentials"]["SessionToken"]
-        return ""
-    assert "when calling the AssumeRoleWithWebIdentity operation" in answer.stderr, answer.stderr
-    return answer.stderr
+def why_refused(walked: Walked, aws_cloud: Versitygw, token: str) -> str:
+    return refusal(aws_cloud.endpoints(), walked.role_arn, token)
 
 
-def iam(aws_cloud: Versitygw, command: str) -> Any:
-    answer = aws(f"iam {command}", aws_cloud.endpoints(), aws_cloud.administrator())
-    assert answer.returncode == 0, answer.stderr
-    return json.loads(answer.stdout)
+def described(aws_cloud: Versitygw, command: str) -> Any:
+    return json.loads(iam(aws_cloud, *command.split()))
 
 
 def attribute(terraform: str, name: str, *, of: str) -> str:
