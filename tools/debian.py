@@ -24,6 +24,8 @@ def install(packages: Sequence[str]) -> None:
     sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     cache.root().mkdir(parents=True, exist_ok=True)
+    # Unlike everything else that is installed here, these do not go into the cache.
+    cache.say(f"  installing Debian's packages on this machine: {' '.join(packages)}")
     log = cache.root() / "apt.log"
     cache.run([*sudo, "apt-get", "update"], what="apt-get update", log=log, env=environment)
     cache.run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 import cache
 import debian
@@ -59,27 +59,35 @@ def java_directory() -> Path:
 def java_command() -> List[str]:
     """How to run Nimbus."""
     jars = sorted(java_directory().glob("target/*.jar")) + sorted(java_directory().glob("target/dependency/*.jar"))
-    if not jars:
-        raise SetupError("Nimbus is not installed: run `make setup`")
-    return [_java()[0], "-cp", ":".join(map(str, jars)), "Nimbus"]
+    java = shutil.which("java")
+    if not jars or java is None:
+        raise SetupError("Nimbus or the Java to run it is not installed: run `make setup`")
+    return [java, "-cp", ":".join(map(str, jars)), "Nimbus"]
 
 
 def install_java() -> Path:
+    # Each time: what was compiled before is there, but the Java that ran it may be gone.
+    _, maven = _find_java() or _install_java()
+
     def build(into: Path) -> None:
-        _, maven = _java()
         shutil.copytree(JAVA_SOURCES, into, dirs_exist_ok=True)
         cache.run([maven, "--batch-mode", "package"], what="Nimbus, by Maven", log=into / "setup.log", cwd=into)
 
     return cache.install("judges-java", java_directory().name.rpartition("-")[2], build)
 
 
-def _java() -> Tuple[str, str]:
-    """Java and Maven, from PATH or else from Debian."""
-    if not all(shutil.which(program) for program in ("javac", "java", "mvn")):
-        if not debian.can_install():
-            raise SetupError(f"a JDK and Maven are missing (Debian, Ubuntu: apt-get install {' '.join(JAVA_PACKAGES)})")
-        debian.install(JAVA_PACKAGES)
-    java, maven = shutil.which("java"), shutil.which("mvn")
-    if java is None or maven is None:
-        raise SetupError(f"{' '.join(JAVA_PACKAGES)} are installed, but java or mvn is not on PATH")
-    return java, maven
+def _find_java() -> Optional[Tuple[str, str]]:
+    """Java and Maven from PATH, if there are both and a compiler."""
+    java, compiler, maven = map(shutil.which, ("java", "javac", "mvn"))
+    return (java, maven) if java and compiler and maven else None
+
+
+def _install_java() -> Tuple[str, str]:
+    """Java and Maven from Debian."""
+    if not debian.can_install():
+        raise SetupError(f"a JDK and Maven are missing (Debian, Ubuntu: apt-get install {' '.join(JAVA_PACKAGES)})")
+    debian.install(JAVA_PACKAGES)
+    found = _find_java()
+    if found is None:
+        raise SetupError(f"{' '.join(JAVA_PACKAGES)} are installed, but java, javac or mvn is not on PATH")
+    return found

@@ -60,13 +60,18 @@ def install_python() -> Path:
 
 def _point_scripts(made: Path, final: Path) -> None:
     """Scripts such as `aws` name their interpreter by the directory in which they were made; it is about to be renamed."""
-    old = b"#!" + os.fsencode(made)
+    old, new = os.fsencode(made), os.fsencode(final)
     for script in (made / "bin").iterdir():
         if not script.is_file() or script.is_symlink():
             continue
         content = script.read_bytes()
-        if content.startswith(old):
-            script.write_bytes(b"#!" + os.fsencode(final) + content[len(old):])
+        if not content.startswith(b"#!"):
+            continue
+        # Where the path is long or has a space, pip writes `#!/bin/sh`, and the interpreter into the second line.
+        lines = content.split(b"\n", 2)
+        pointed = b"\n".join([*(line.replace(old, new) for line in lines[:2]), *lines[2:]])
+        if pointed != content:
+            script.write_bytes(pointed)
 
 
 def envoy_executable() -> Path:
