@@ -83,7 +83,7 @@ def taken(minio: Minio, token: str) -> bool:
 
 
 def test_the_cli_has_its_own_buckets_and_no_others(minio: Minio, issuer: Issuer, tmp_path: Path, steps: Steps) -> None:
-    environment = with_token(minio, issuer.token())
+    environment = with_token(minio, issuer.token(), tmp_path)
     steps.title("MinIO: the same with its AssumeRoleWithWebIdentity")
     for command, expected in ((f"s3 mb s3://{OWN}", ""), (f"s3 mb s3://{FOREIGN}", "AccessDenied"), (f"s3 rb s3://{OWN}", "")):
         answer = aws(command, environment)

@@ -25,6 +25,11 @@ from page import blocks, only
 
 PAGE = installed.REPOSITORY / "docs" / "moving.md"
 HOST = "jwt-reissuer.example.com"
+# Its properties; Spring's own for TLS stand for all bundles.
+SETTINGS_OF_THE_ORIGINAL = {
+    "reissuer.jwt.private-key", "reissuer.jwt.public-key", "reissuer.jwt.key-id", "reissuer.jwt.audience", "reissuer.jwt.token-ttl",
+    "reissuer.oidc.issuer-uri", "reissuer.oidc.bearer-token", "reissuer.oidc.client-bundle-name", "spring.ssl.bundle.pem.*",
+}
 SUBJECT = "system:serviceaccount:default:mover"
 
 
@@ -57,14 +62,15 @@ def moved(prepare_public_gateway: StartPublicGateway, cluster: ApiServer) -> Ite
 
 
 def keyring(number: int, files: dict[str, bytes]) -> str:
-    """One of the page's keyrings with the placeholders filled in, each of which says by what command."""
+    """One of the page's keyrings, its placeholders filled in by the commands that they are, on one line as the page says."""
+    assert "base64 -w0 keyring.json > signing-keys" in PAGE.read_text()
     texts = [block.text for block in blocks(PAGE) if (block.language, block.words) == ("json", ("keyring",))]
     text = texts[number]
     for name, content in files.items():
         assert text.count(f"<base64 -w0 {name}>") == 1
         text = text.replace(f"<base64 -w0 {name}>", one_line(content))
     assert "<" not in text, "a placeholder that is left"
-    return text
+    return one_line(text.encode())
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +97,12 @@ def test_the_documents_are_where_they_were(moved: Moved) -> None:
     metadata, jwks = discover(moved.gateway)
     assert metadata["jwks_uri"] == f"https://{HOST}/openid/v1/jwks"
     assert all({"kty", "n", "e", "kid", "use", "alg"} == set(key) for key in jwks["keys"])
+
+
+def test_the_table_has_every_setting_of_the_original() -> None:
+    rows = [line.split("|")[1] for line in PAGE.read_text().splitlines() if line.startswith("| `reissuer.")]
+    named = {name for row in rows for name in row.split("`")[1::2] if name.startswith(("reissuer.", "spring."))}
+    assert named == SETTINGS_OF_THE_ORIGINAL
 
 
 def test_every_setting_of_the_table_is_one_of_ours() -> None:
