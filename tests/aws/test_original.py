@@ -12,6 +12,7 @@ import pytest
 from clients import iam, refusal, surroundings
 from conftest import STS, StartPublicGateway
 from harness import installed
+from harness.gateway import Gateway
 from harness.kubelet import Pod
 from harness.kubernetes import ISSUER as KUBERNETES_ISSUER
 from harness.kubernetes import ApiServer
@@ -78,6 +79,7 @@ done
 
 @dataclass(frozen=True)
 class Original:
+    gateway: Gateway
     aws_cloud: Versitygw
     role_arn: str
     provider_arn: str
@@ -141,7 +143,7 @@ def original(
             ("aws s3 mb s3://k9s-default-original-demo", "AccessDenied"), ("aws s3 rb s3://k8s-default-original-demo", None),
         ):
             steps.shell(command, inside, directory, refused=refusal)
-        yield Original(distrusting_cloud, role_arn, provider_arn, thumbprint, pod, issued_token)
+        yield Original(gateway, distrusting_cloud, role_arn, provider_arn, thumbprint, pod, issued_token)
 
 
 def test_the_default_token_of_a_pod_gives_a_token_for_sts(original: Original) -> None:
@@ -179,3 +181,26 @@ def test_the_thumbprint_is_what_the_issuer_is_trusted_by(original: Original) -> 
     assert "InvalidIdentityToken" in why and "Couldn't retrieve verification key" in why, why
     trust(original.thumbprint)
     assert not why_refused()
+
+
+def test_a_thumbprint_that_is_registered_before_the_move_carries_the_provider_over(
+    original: Original, prepare_public_gateway: StartPublicGateway, authority: Authority, tmp_path: Path, steps: Steps
+) -> None:
+    """The last of this file: a gateway with a whole chain takes over the host."""
+    operator = surroundings(
+        tmp_path, original.aws_cloud.endpoints(), original.aws_cloud.administrator(), {"PROVIDER_ARN": original.provider_arn}
+    )
+    (tmp_path / "last.crt").write_bytes(authority.certificate.read_bytes())
+    steps.title("docs/moving.md: the thumbprint of the next gateway, before the host moves")
+    steps.shell(only(PAGE, "sh", "thumbprint"), operator, tmp_path)
+    assert not refusal(original.aws_cloud.endpoints(), original.role_arn, original.read_token()), "the old one is good until then"
+
+    original.gateway.stop()
+    # A new key, so that what was read from the old gateway is of no use.
+    moved = prepare_public_gateway(HOST, keys=keyring(private_entry(rsa_key(), "RS256", kid="key-2")))
+    moved.config = json.loads(only(PAGE, "json"))
+    moved.start()
+    token = eventually("a token", lambda: moved.reissue(original.pod.default_token()).text())
+    assert decode(token)[0]["kid"] == "key-2"
+    assert not refusal(original.aws_cloud.endpoints(), original.role_arn, token)
+    steps.say("ok       the host has moved, and the role is assumed as before")
