@@ -1,4 +1,4 @@
-"""A bench of judges: two good tokens and nine that are not, before every verifier that runs here. The outcome is docs/compatibility.md."""
+"""A bench of judges: two good tokens and eight that are not, before every verifier here. It writes docs/compatibility.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jwt

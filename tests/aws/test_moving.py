@@ -27,7 +27,8 @@ PAGE = installed.REPOSITORY / "docs" / "moving.md"
 HOST = "jwt-reissuer.example.com"
 # Its properties; Spring's own for TLS stand for all bundles.
 SETTINGS_OF_THE_ORIGINAL = {
-    "reissuer.jwt.private-key", "reissuer.jwt.public-key", "reissuer.jwt.key-id", "reissuer.jwt.audience", "reissuer.jwt.token-ttl",
+    "reissuer.jwt.private-key", "reissuer.jwt.public-key", "reissuer.jwt.key-id", "reissuer.jwt.audience",
+    "reissuer.jwt.token-ttl",
     "reissuer.oidc.issuer-uri", "reissuer.oidc.bearer-token", "reissuer.oidc.client-bundle-name", "spring.ssl.bundle.pem.*",
 }
 SUBJECT = "system:serviceaccount:default:mover"
