@@ -22,6 +22,7 @@ NO_STD = "x86_64-unknown-none"
 TARGETS = (WASI, NO_STD)
 
 CARGO_DENY = "0.20.2"
+CARGO_FUZZ = "0.13.1"
 
 CHOICE = "JWT_REISSUER_WASM_TOOLCHAIN"
 RUSTUP_SECONDS = 120.0
@@ -85,21 +86,37 @@ def install(targets: Sequence[str] = TARGETS) -> None:
 
 
 def cargo_deny() -> Path:
-    return cache.root() / f"cargo-deny-{cache.recipe_hash(['cargo-deny', CARGO_DENY])}" / "bin" / "cargo-deny"
+    return _cargo_tool("cargo-deny", CARGO_DENY)
 
 
 def install_cargo_deny() -> Path:
+    return _cargo_install("cargo-deny", CARGO_DENY, cost="about 4 minutes on 2 cores")
+
+
+def cargo_fuzz() -> Path:
+    return _cargo_tool("cargo-fuzz", CARGO_FUZZ)
+
+
+def install_cargo_fuzz() -> Path:
+    return _cargo_install("cargo-fuzz", CARGO_FUZZ, cost="about 1 minute on 2 cores")
+
+
+def _cargo_tool(name: str, version: str) -> Path:
+    return cache.root() / f"{name}-{cache.recipe_hash([name, version])}" / "bin" / name
+
+
+def _cargo_install(name: str, version: str, cost: str) -> Path:
     def build(into: Path) -> None:
-        command = ["cargo", "install", "--locked", "--root", str(into), f"cargo-deny@{CARGO_DENY}"]
+        command = ["cargo", "install", "--locked", "--root", str(into), f"{name}@{version}"]
         # A target directory of its own: the project's may be on its way to be cleaned.
         environment = {**os.environ, "CARGO_TARGET_DIR": str(into / "target")}
         cache.run(
-            command, what=f"cargo-deny {CARGO_DENY} (about 4 minutes on 2 cores)", log=into / "setup.log", cwd=REPOSITORY,
+            command, what=f"{name} {version} ({cost})", log=into / "setup.log", cwd=REPOSITORY,
             env=environment, progress=lambda lines: f"{sum('Compiling' in line for line in lines)} crates",
         )
         shutil.rmtree(into / "target")
 
-    return cache.install("cargo-deny", cargo_deny().parent.parent.name.rpartition("-")[2], build)
+    return cache.install(name, _cargo_tool(name, version).parent.parent.name.rpartition("-")[2], build)
 
 
 def _choice() -> Optional[str]:

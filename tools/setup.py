@@ -19,6 +19,7 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "envoy": peers.install_envoy,
     "wasm-toolchain": rust.install,
     "cargo-deny": rust.install_cargo_deny,
+    "cargo-fuzz": rust.install_cargo_fuzz,
     "kubernetes": peers.KUBERNETES.install,
     "versitygw": peers.VERSITYGW.install,
     "minio": peers.MINIO.install,
