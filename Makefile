@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm no-std run stop test test-all test-core test-wasm e2e e2e-aws lint deny fmt clean setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge
+.PHONY: help setup build wasm no-std run stop test test-all test-core test-wasm e2e e2e-aws lint deny fuzz fmt clean setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,11 @@ lint: ## formatting and warnings
 deny: ## licences, sources and known vulnerabilities of what is depended on
 	@$(SETUP) cargo-deny
 	@python3 tools/deny.py
+
+fuzz: ## search for inputs that break a rule, with a nightly Rust; FUZZ_SECONDS=60 each, FUZZ_TARGET=token for one
+	@python3 tools/fuzz.py check
+	@$(SETUP) cargo-fuzz
+	@python3 tools/fuzz.py $(FUZZ_TARGET)
 
 fmt: ## format the Rust code
 	cargo fmt --all

@@ -1,0 +1,83 @@
+//! Our own keys, of any bytes: PEM, DER, base64 of either, or a JSON keyring; for a gateway that signs and one that serves
+//! documents alone. What is published has no private member, whatever was given. Each `@` of the input becomes the PEM of a
+//! good key, which no mutation finds by itself.
+#![no_main]
+
+use chacha20::rand_core::SeedableRng as _;
+use jwt_reissuer::Config;
+use jwt_reissuer::crypto::{Rng, SoftwareCrypto};
+use jwt_reissuer::discovery::Documents;
+use jwt_reissuer::http::{Body, Method, Request, Route, Serve};
+use jwt_reissuer::keyring::{Keyring, MAX_DOCUMENT};
+use jwt_reissuer_fuzz::{pair, path};
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Value, json};
+
+const KEYRING_MEMBERS: [&str; 1] = ["keys"];
+
+fuzz_target!(|data: &[u8]| {
+    let document = with_a_key(data);
+    for serve in [Serve { documents: true, tokens: true }, Serve { documents: true, tokens: false }] {
+        match Keyring::parse(&document, serve) {
+            Ok(keyring) => check(&keyring, &document),
+            Err(error) => {
+                // Of a bare key, and of base64, nothing has a path but the place it would have in a keyring.
+                let json = serde_json::from_slice(&document).unwrap_or(json!({ "keys": [{ "private_key": "" }] }));
+                let named = error.path.is_empty() || path::leads_somewhere(&json, &error.path, &KEYRING_MEMBERS);
+                assert!(named || document.trim_ascii_start().first() != Some(&b'{'), "{error}");
+                assert!(!error.problem.is_empty());
+            }
+        }
+    }
+});
+
+/// `@` stands for a good key: its PEM as JSON text has it.
+fn with_a_key(data: &[u8]) -> Vec<u8> {
+    let mut document = Vec::new();
+    for byte in data {
+        match byte {
+            b'@' => {
+                let text = json!(pair::ours().pem).to_string();
+                document.extend_from_slice(text.trim_matches('"').as_bytes());
+            }
+            byte => document.push(*byte),
+        }
+    }
+    document
+}
+
+fn check(keyring: &Keyring, document: &[u8]) {
+    assert!(document.len() <= MAX_DOCUMENT);
+    let published = keyring.published();
+    assert!(!published.is_empty() && published.len() <= 16);
+    for (index, (kid, key)) in published.iter().enumerate() {
+        assert!(!kid.is_empty());
+        let twice = |(other_kid, other): &(_, jwt_reissuer::crypto::VerifyingKey)| {
+            other_kid == kid || other.thumbprint() == key.thumbprint()
+        };
+        assert!(!published[..index].iter().any(twice), "a kid or a key twice");
+    }
+    keyring.self_test(&SoftwareCrypto, &mut Rng::from_seed([6; 32])).expect("a key that is taken signs");
+
+    let config = json!({
+        "issuer": "https://reissuer.example.com", "serve": ["documents"],
+        "signing_keys": { "from": { "envoy_cluster": "signing_keys" } },
+    });
+    let config = Config::from_json(config.to_string().as_bytes(), &|_| None).ok().expect("a good configuration");
+    let documents = Documents::new(&config, keyring);
+    let request = Request::new(Route::NotOurs, [], Body::None);
+    let body = |document: &jwt_reissuer::discovery::Document| -> Value {
+        serde_json::from_slice(&document.respond(Method::Get, &request).body).expect("a document is JSON")
+    };
+    let jwks = body(&documents.jwks);
+    let keys = jwks["keys"].as_array().expect("a list of keys");
+    assert_eq!(keys.len(), published.len());
+    for jwk in keys {
+        for name in jwk.as_object().expect("an object").keys() {
+            let public = ["kty", "use", "alg", "kid", "n", "e", "crv", "x", "y"];
+            assert!(public.contains(&name.as_str()), "member {name} is published");
+        }
+    }
+    assert!(!jwks.to_string().contains("PRIVATE KEY"));
+    assert_eq!(body(&documents.discovery)["issuer"], "https://reissuer.example.com");
+}
