@@ -37,8 +37,9 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check_route(route: &Route, config: &Config, which: usize, method: &[u8], authority: &[u8], path: &[u8]) {
-    // A port is whatever follows the last colon.
-    let colon = authority.iter().rposition(|byte| *byte == b':').unwrap_or(authority.len());
+    // A port is whatever follows the last colon, but for an address in brackets: as Envoy has it.
+    let colon = authority.iter().rposition(|byte| *byte == b':').filter(|_| !authority.ends_with(b"]"));
+    let colon = colon.unwrap_or(authority.len());
     let host = authority[..colon].strip_suffix(b".").unwrap_or(&authority[..colon]);
     let ours = HOSTS.iter().any(|ours| host.eq_ignore_ascii_case(ours.as_bytes()));
     assert!(ours || *route == Route::NotOurs, "{route:?} on a host that is not ours");
