@@ -14,9 +14,8 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 /// The members that are called missing.
-const REQUIRED: [&str; 9] = [
-    "issuer", "audiences", "signing_keys", "from", "trusted_issuers", "name", "jwks", "envoy_cluster", "authority",
-];
+const REQUIRED: [&str; 9] =
+    ["issuer", "audiences", "signing_keys", "from", "trusted_issuers", "name", "jwks", "envoy_cluster", "authority"];
 
 fuzz_target!(|data: &[u8]| {
     let environment = |name: &str| (name == "KEY").then(|| pair::ours().pem.clone());

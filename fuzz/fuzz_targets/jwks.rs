@@ -20,7 +20,8 @@ fuzz_target!(|data: &[u8]| {
         assert!(!kids[..index].contains(kid), "two keys of kid {kid:?}");
         assert_eq!(members.iter().filter(|member| is_usable(member) && member["kid"] == *kid).count(), 1, "{kid:?}");
         let key = set.get(kid).expect("a kid of the set has a key");
-        let member = members.iter().find(|member| is_usable(member) && member["kid"] == *kid).expect("from the document");
+        let member =
+            members.iter().find(|member| is_usable(member) && member["kid"] == *kid).expect("from the document");
         let jwk: Value = serde_json::from_str(&key.to_jwk(kid).to_text()).expect("a JWK");
         for name in ["kty", "crv", "n", "e", "x", "y"] {
             assert_eq!(jwk.get(name), member.get(name).filter(|_| jwk.get(name).is_some()), "{name} of {kid:?}");

@@ -22,7 +22,8 @@ fuzz_target!(|data: &[u8]| {
             Ok(keyring) => check(&keyring, &document),
             Err(error) => {
                 // Of a bare key, and of base64, nothing has a path but the place it would have in a keyring.
-                let json = serde_json::from_slice(document.trim_ascii()).unwrap_or(json!({ "keys": [{ "private_key": "" }] }));
+                let json =
+                    serde_json::from_slice(document.trim_ascii()).unwrap_or(json!({ "keys": [{ "private_key": "" }] }));
                 let named = error.path.is_empty() || path::leads_somewhere(&json, &error.path, &KEYRING_MEMBERS);
                 assert!(named || document.trim_ascii_start().first() != Some(&b'{'), "{error}");
                 assert!(!error.problem.is_empty());

@@ -82,8 +82,11 @@ fn check_route(route: &Route, config: &Config, which: usize, method: &[u8], auth
 
 fn check_request(request: &Request, headers: &[(Vec<u8>, Vec<u8>)], body: &Body) {
     for name in Request::HEADERS {
-        let given: Vec<&Vec<u8>> =
-            headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value).collect();
+        let given: Vec<&Vec<u8>> = headers
+            .iter()
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+            .collect();
         match request.field(name) {
             Field::Absent => assert!(given.is_empty()),
             Field::One(value) => assert!(given.len() == 1 && given[0].starts_with(value)),
@@ -92,7 +95,9 @@ fn check_request(request: &Request, headers: &[(Vec<u8>, Vec<u8>)], body: &Body)
     }
     if let Ok(bearer) = request.bearer() {
         let Field::One(value) = request.field("authorization") else { panic!("a token of no one header") };
-        assert!(value.ends_with(bearer) && !bearer.contains(&b',') && !bearer.first().is_some_and(u8::is_ascii_whitespace));
+        assert!(
+            value.ends_with(bearer) && !bearer.contains(&b',') && !bearer.first().is_some_and(u8::is_ascii_whitespace)
+        );
         assert!(value.len() >= 6 && value[..6].eq_ignore_ascii_case(b"bearer"));
     }
     if let Ok(Some(audience)) = request.audience() {

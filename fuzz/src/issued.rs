@@ -72,16 +72,17 @@ pub fn parts(token: &str) -> [Value; 2] {
 /// A number may come out as another text of the same double.
 fn is_copy(copy: &Value, of: &Value) -> bool {
     match (copy, of) {
-        (Value::Number(copy), Value::Number(of)) => copy == of || {
-            let (copy, of) = (copy.as_f64().unwrap_or(f64::NAN), of.as_f64().unwrap_or(f64::NAN));
-            (copy - of).abs() <= of.abs() * 1e-12
-        },
+        (Value::Number(copy), Value::Number(of)) => {
+            copy == of || {
+                let (copy, of) = (copy.as_f64().unwrap_or(f64::NAN), of.as_f64().unwrap_or(f64::NAN));
+                (copy - of).abs() <= of.abs() * 1e-12
+            }
+        }
         (Value::Array(copy), Value::Array(of)) => {
             copy.len() == of.len() && copy.iter().zip(of).all(|(copy, of)| is_copy(copy, of))
         }
         (Value::Object(copy), Value::Object(of)) => {
-            copy.len() == of.len()
-                && copy.iter().all(|(name, copy)| of.get(name).is_some_and(|of| is_copy(copy, of)))
+            copy.len() == of.len() && copy.iter().all(|(name, copy)| of.get(name).is_some_and(|of| is_copy(copy, of)))
         }
         (copy, of) => copy == of,
     }

@@ -8,7 +8,14 @@ use jwt_simple::prelude::*;
 use serde_json::Value;
 
 /// Verifies a token by a JWK at `now`, with `leeway` in seconds for all but `exp`. Gives its claims.
-pub fn verify(token: &str, jwk: &Value, issuer: &str, audiences: &[&str], now: u64, leeway: u64) -> Result<Value, String> {
+pub fn verify(
+    token: &str,
+    jwk: &Value,
+    issuer: &str,
+    audiences: &[&str],
+    now: u64,
+    leeway: u64,
+) -> Result<Value, String> {
     let audiences: HashSet<String> = audiences.iter().map(ToString::to_string).collect();
     let options = VerificationOptions {
         allowed_issuers: Some(HashSet::from([issuer.to_string()])),
@@ -33,7 +40,8 @@ pub fn verify(token: &str, jwk: &Value, issuer: &str, audiences: &[&str], now: u
         }
         other => return Err(format!("alg of the key: {other:?}")),
     };
-    let claims = serde_json::to_value(verified.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+    let claims =
+        serde_json::to_value(verified.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
     match claims["exp"].as_u64() {
         Some(exp) if exp > now => Ok(claims),
         exp => Err(format!("exp {exp:?} at {now}")),

@@ -22,7 +22,9 @@ pub fn leads_somewhere(json: &Value, path: &str, missing: &[&str]) -> bool {
                 })
         }
         Value::Array(items) => {
-            let Some((index, rest)) = path.strip_prefix('[').and_then(|path| path.split_once(']')) else { return false };
+            let Some((index, rest)) = path.strip_prefix('[').and_then(|path| path.split_once(']')) else {
+                return false;
+            };
             let item = index.parse().ok().and_then(|index: usize| items.get(index));
             item.is_some_and(|item| leads_somewhere(item, rest, missing))
         }
