@@ -7,11 +7,14 @@ use core::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use p256::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
+use p256::pkcs8::{AssociatedOid as _, DecodePublicKey as _};
+use pkcs8::der::Decode as _;
+use pkcs8::der::asn1::UintRef;
 use rsa::BoxedUint;
-use rsa::pkcs1::DecodeRsaPrivateKey as _;
-use rsa::traits::PublicKeyParts as _;
+use rsa::pkcs1::RsaPrivateKeyRef;
+use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::json::Object;
 use crate::published_keys;
@@ -61,6 +64,10 @@ pub enum KeyError {
     NotOnCurve,
     /// The private half of this key is published.
     Published,
+    /// The numbers of a private key do not belong together: it is damaged, or put together from two.
+    Inconsistent,
+    /// An RSA key of more than two primes (RFC 8017 section 3.2).
+    MultiPrime,
     /// The key is of another algorithm than it is said to be.
     WrongAlgorithm {
         /// What the key is
@@ -293,16 +300,26 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError`] for a key that is weak, published, inconsistent, multi-prime or of another kind.
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyError> {
-        if let Ok(key) = rsa::PrivateKey::from_pkcs8_der(der) {
-            return Self::from_rsa(key);
+        let info = pkcs8::PrivateKeyInfoRef::try_from(der)
+            .map_err(|_| KeyError::Malformed("not PKCS#8, or an encrypted key"))?;
+        let inner = info.private_key.as_bytes();
+        if info.algorithm.oid == rsa::pkcs1::ALGORITHM_OID {
+            return Self::from_pkcs1_der(inner);
         }
-        if let Ok(key) = p256::SecretKey::from_pkcs8_der(der) {
-            return Self::from_p256(&key);
+        if info.algorithm.oid != p256::elliptic_curve::ALGORITHM_OID {
+            return Err(KeyError::Malformed(
+                "neither an RSA key for signatures of PKCS#1 v1.5, nor an elliptic-curve key",
+            ));
         }
-        if let Ok(key) = p384::SecretKey::from_pkcs8_der(der) {
-            return Self::from_p384(&key);
+        match info.algorithm.parameters_oid() {
+            Ok(p256::NistP256::OID) => {
+                Self::from_p256(&p256::SecretKey::try_from(info).map_err(|_| KeyError::Inconsistent)?)
+            }
+            Ok(p384::NistP384::OID) => {
+                Self::from_p384(&p384::SecretKey::try_from(info).map_err(|_| KeyError::Inconsistent)?)
+            }
+            _ => Err(KeyError::Malformed("a key of another curve than P-256 and P-384")),
         }
-        Err(KeyError::Malformed("not an unencrypted PKCS#8 key of RSA (two primes, 2048 bits or more), P-256 or P-384"))
     }
 
     /// An RSA private key from PKCS#1 DER (RFC 8017 appendix A.1.2), as cert-manager and older openssl write it.
@@ -310,9 +327,17 @@ impl SigningKey {
     /// # Errors
     /// As [`SigningKey::from_pkcs8_der`].
     pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, KeyError> {
-        rsa::PrivateKey::from_pkcs1_der(der)
-            .map_err(|_| KeyError::Malformed("not an RSA key of two primes"))
-            .and_then(Self::from_rsa)
+        let encoded = RsaPrivateKeyRef::from_der(der).map_err(|_| KeyError::Malformed("not an RSA private key"))?;
+        if encoded.version().is_multi() {
+            return Err(KeyError::MultiPrime);
+        }
+        // Sizes come first: nothing is computed with numbers that nobody bounded.
+        VerifyingKey::rsa(encoded.modulus.as_bytes(), encoded.public_exponent.as_bytes())?;
+        let key = rsa::PrivateKey::try_from(encoded.clone()).map_err(|_| KeyError::Inconsistent)?;
+        if !has_its_crt_values(&key, &encoded) {
+            return Err(KeyError::Inconsistent);
+        }
+        Self::from_rsa(key)
     }
 
     /// An elliptic-curve private key from SEC 1 DER (RFC 5915), as cert-manager and `openssl ecparam -genkey` write it.
@@ -320,13 +345,19 @@ impl SigningKey {
     /// # Errors
     /// As [`SigningKey::from_pkcs8_der`].
     pub fn from_sec1_der(der: &[u8]) -> Result<Self, KeyError> {
-        if let Ok(key) = p256::SecretKey::from_sec1_der(der) {
-            return Self::from_p256(&key);
+        let encoded =
+            sec1::EcPrivateKey::from_der(der).map_err(|_| KeyError::Malformed("not an elliptic-curve private key"))?;
+        // Which curve it is stands in the parameters, where they are given; else its length says so.
+        let curve = encoded.parameters.and_then(|parameters| parameters.named_curve());
+        match (curve, encoded.private_key.len()) {
+            (Some(p256::NistP256::OID), _) | (None, 32) => {
+                Self::from_p256(&p256::SecretKey::try_from(encoded).map_err(|_| KeyError::Inconsistent)?)
+            }
+            (Some(p384::NistP384::OID), _) | (None, 48) => {
+                Self::from_p384(&p384::SecretKey::try_from(encoded).map_err(|_| KeyError::Inconsistent)?)
+            }
+            _ => Err(KeyError::Malformed("a key of another curve than P-256 and P-384")),
         }
-        if let Ok(key) = p384::SecretKey::from_sec1_der(der) {
-            return Self::from_p384(&key);
-        }
-        Err(KeyError::Malformed("not a key of P-256 or P-384"))
     }
 
     fn from_rsa(key: rsa::PrivateKey) -> Result<Self, KeyError> {
@@ -362,6 +393,19 @@ impl SigningKey {
     }
 }
 
+/// Whether the values for the Chinese remainder theorem that a file holds are those of its key. They are computed anew and
+/// the file's are not used, but a file whose numbers contradict each other was damaged, or made to be.
+fn has_its_crt_values(key: &rsa::PrivateKey, encoded: &RsaPrivateKeyRef<'_>) -> bool {
+    let is = |ours: &BoxedUint, theirs: UintRef<'_>| {
+        BoxedUint::from_be_slice(theirs.as_bytes(), ours.bits_precision())
+            .is_ok_and(|theirs| *Zeroizing::new(theirs) == *ours)
+    };
+    let coefficient = key.qinv().map(|value| Zeroizing::new(value.retrieve()));
+    key.dp().is_some_and(|value| is(value, encoded.exponent1))
+        && key.dq().is_some_and(|value| is(value, encoded.exponent2))
+        && coefficient.is_some_and(|value| is(&value, encoded.coefficient))
+}
+
 fn leading_zero_bits(bytes: &[u8]) -> u32 {
     bytes.first().map_or(0, |first| first.leading_zeros())
 }
@@ -380,6 +424,10 @@ impl fmt::Display for KeyError {
             Self::Roca => f.write_str("an RSA key of the ROCA family (CVE-2017-15361), which can be factored"),
             Self::NotOnCurve => f.write_str("the coordinates are not a point of the curve"),
             Self::Published => f.write_str("the private half of this key is published: everybody has it"),
+            Self::Inconsistent => {
+                f.write_str("a private key whose numbers do not belong together: damaged, or of two keys")
+            }
+            Self::MultiPrime => f.write_str("an RSA key of more than two primes"),
             Self::WrongAlgorithm { key } => f.write_fmt(format_args!("the key is one for {key}")),
         }
     }

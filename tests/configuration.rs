@@ -147,7 +147,7 @@ fn a_key_is_refused_with_its_reason_and_its_place() {
             "keys[0].private_key: the private half of this key is published",
         ),
         (pem(&small_exponent), BOTH, "an RSA public exponent that is even, under 65537"),
-        (p521, BOTH, "not an unencrypted PKCS#8 key of RSA"),
+        (p521, BOTH, "a key of another curve than P-256 and P-384"),
         (keyring(json!([{ "private_key": pem(&weak) }])), BOTH, "keys[0].private_key: an RSA key of 1024 bits"),
         (keyring(json!([{ "private_key": public(&good) }])), BOTH, "keys[0].private_key: is a public key"),
         (
