@@ -17,6 +17,7 @@ use p256::pkcs8::DecodePrivateKey as _;
 use serde_json::Value;
 
 use crate::crypto::{Algorithm, Crypto, Rng, SigningKey, SoftwareCrypto, VerifyingKey};
+use crate::token::UnverifiedToken;
 
 /// Every back end there is has to give the same answers.
 fn back_ends() -> [(&'static str, &'static dyn Crypto); 1] {
@@ -124,14 +125,14 @@ fn every_rsa_signature_of_wycheproof_is_judged_as_it_says() {
             judge_all(&file, rsa_key, |group, case| is_valid(case) && !has_small_exponent(group))
         })
         .sum();
-    println!("known answers: wycheproof RSA PKCS#1 v1.5 SHA-256: {cases} of {cases}");
+    println!("vectors: Wycheproof, RSA PKCS#1 v1.5 with SHA-256: {cases} of {cases}");
 }
 
 #[test]
 fn a_signature_is_taken_with_sha_256_and_no_other_hash() {
     for file in ["rsa_signature_2048_sha384", "rsa_signature_2048_sha512"] {
         let cases = judge_all(file, rsa_key, |_, case| text(&case["comment"]).contains("hashed with SHA-256 instead"));
-        println!("known answers: wycheproof {file}: {cases} of {cases}");
+        println!("vectors: Wycheproof, {file}, none of which is RS256: {cases} of {cases}");
     }
 }
 
@@ -142,7 +143,7 @@ fn every_ecdsa_signature_of_wycheproof_is_judged_as_it_says() {
         .into_iter()
         .map(|curve| judge_all(&format!("ecdsa_{curve}_p1363"), ec_key, |_, case| is_valid(case)))
         .sum();
-    println!("known answers: wycheproof ECDSA r||s: {cases} of {cases}");
+    println!("vectors: Wycheproof, ECDSA on P-256, P-384 and P-521: {cases} of {cases}");
 }
 
 #[test]
@@ -167,19 +168,25 @@ fn rsa_signatures_come_out_to_the_bit_and_small_keys_make_none() {
         }
     }
     assert!(exact > 10, "{exact}");
-    println!("known answers: wycheproof RSA signatures made to the bit: {exact} of {exact}");
+    println!("vectors: Wycheproof, RSA signatures made to the bit: {exact} of {exact}");
+}
+
+/// Key and compact form of each signed example.
+fn examples() -> Vec<(Value, String)> {
+    let document = vectors("rfc7515/appendix_a.json");
+    let of_7515 = list(&document["cases"]).iter().filter(|case| case["expect"] == "valid");
+    let mut examples: Vec<_> = of_7515.map(|case| (case["jwk"].clone(), text(&case["jws"]).to_string())).collect();
+    for file in ["rfc7520/4_1.rsa_v15_signature.json", "rfc7520/4_3.ecdsa_signature.json"] {
+        let example = vectors(file);
+        examples.push((example["input"]["key"].clone(), text(&example["output"]["compact"]).to_string()));
+    }
+    examples
 }
 
 #[test]
 fn the_examples_of_rfc_7515_and_rfc_7520_verify_and_their_changes_do_not() {
-    let document = vectors("rfc7515/appendix_a.json");
-    let mut examples: Vec<(Value, String)> = Vec::new();
-    for case in list(&document["cases"]).iter().filter(|case| case["expect"] == "valid") {
-        examples.push((case["jwk"].clone(), text(&case["jws"]).to_string()));
-    }
-    let rfc7520 = vectors("rfc7520/4_1.rsa_v15_signature.json");
-    examples.push((rfc7520["input"]["key"].clone(), text(&rfc7520["output"]["compact"]).to_string()));
-    assert!(examples.len() >= 4, "{}", examples.len());
+    let examples = examples();
+    assert_eq!(examples.len(), 5);
     for (jwk, jws) in &examples {
         let key = key_of(jwk);
         let (message, signature) = jws.rsplit_once('.').unwrap();
@@ -192,7 +199,29 @@ fn the_examples_of_rfc_7515_and_rfc_7520_verify_and_their_changes_do_not() {
             signature[7] ^= 1;
         }
     }
-    println!("known answers: RFC 7515 appendix A and RFC 7520: {0} of {0}", examples.len());
+    let unsecured = vectors("rfc7515/appendix_a.json")["cases"][3].clone();
+    assert_eq!((text(&unsecured["id"]), text(&unsecured["expect"])), ("A.5", "invalid"));
+    assert!(UnverifiedToken::parse(text(&unsecured["jws"]).as_bytes(), 8192).is_err());
+    println!("vectors: RFC 7515 appendix A, RFC 7520 sections 4.1 and 4.3: {0} of {0}", examples.len() + 1);
+}
+
+#[test]
+fn the_rsa_signatures_of_rfc_7515_and_rfc_7520_come_out_to_the_bit() {
+    let of_7515 = vectors("rfc7515/appendix_a.json")["cases"][4]["private_jwk"].clone();
+    let of_7520 = vectors("rfc7520/rsa_private_key.json");
+    let jws = |place: usize| examples()[place].1.clone();
+    for (jwk, jws) in [(of_7515, jws(0)), (of_7520, jws(3))] {
+        let number = |name: &str| rsa::BoxedUint::from_be_slice_vartime(&member(&jwk, name));
+        let primes = Vec::from([number("p"), number("q")]);
+        let key = rsa::PrivateKey::from_components(number("n"), number("e"), number("d"), primes).unwrap();
+        let key = SigningKey::rsa(key).unwrap();
+        let (message, expected) = jws.rsplit_once('.').unwrap();
+        for (name, crypto) in back_ends() {
+            let signature = crypto.sign(&key, message.as_bytes(), &mut Rng::from_seed([1; 32])).unwrap();
+            assert_eq!(URL_SAFE_NO_PAD.encode(signature), expected, "{name}");
+        }
+    }
+    println!("vectors: RFC 7515 appendix A.2 and RFC 7520 section 4.1, signed to the bit: 2 of 2");
 }
 
 #[test]
@@ -203,4 +232,5 @@ fn the_thumbprint_of_rfc_7638_is_the_one_of_its_example() {
     let n = URL_SAFE_NO_PAD.decode(n.replace(char::is_whitespace, "")).unwrap();
     let key = VerifyingKey::rsa(&n, &[1, 0, 1]).unwrap();
     assert_eq!(key.thumbprint(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    println!("vectors: RFC 7638 section 3.1: 1 of 1");
 }

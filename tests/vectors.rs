@@ -105,6 +105,7 @@ fn every_token_is_judged_as_its_vector_says() {
             wrong.push(format!("{id} ({title}): {expect} {reason}, but {:?}", verdict.map(|_| "accepted")));
         }
     }
+    println!("vectors: tokens: {} of {}", cases.len() - wrong.len(), cases.len());
     assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
     assert_eq!(cases.len(), 155);
 }
@@ -133,6 +134,7 @@ fn every_key_set_is_judged_as_its_vector_says() {
             wrong.push(format!("{} ({}): {expected} expected, but {status}", case["id"], case["title"]));
         }
     }
+    println!("vectors: key sets: {} of {}", cases.len() - wrong.len(), cases.len());
     assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
     assert_eq!(cases.len(), 32);
 }
@@ -159,6 +161,7 @@ fn every_issuer_string_is_judged_as_its_list_says() {
         let error = config(invalid.as_str().unwrap()).err().unwrap_or_else(|| panic!("{invalid} is taken"));
         assert_eq!(error.path, "issuer", "{invalid}");
     }
+    println!("vectors: issuer strings: {0} of {0}", strings("valid").len() + strings("invalid").len());
 }
 
 #[test]
