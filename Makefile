@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm no-std run stop test test-all test-core test-wasm e2e e2e-aws lint deny fuzz fmt clean setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge
+.PHONY: help setup build wasm no-std run stop test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz fmt clean setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,8 +30,8 @@ run: $(if $(filter 1,$(KUBE)),setup-peers,setup-envoy) wasm judge ## a token rei
 stop: ## stop what 'make run' left running
 	@python3 tests/e2e/processes_of_run.py stop
 
-test: test-core test-wasm no-std e2e ## core, host and end-to-end tests
-	@echo "test: the core and host tests, the core in wasm and without std, and end to end: all passed"
+test: test-core test-wasm no-std e2e vectors ## core, host and end-to-end tests
+	@echo "test: the core and host tests, the core in wasm and without std, end to end, and every vector: all passed"
 
 test-all: lint deny test e2e-aws ## all there is: 'test', 'e2e-aws', 'lint' and 'deny'
 	@echo "test-all: all passed"
@@ -47,6 +47,9 @@ test-wasm: setup-wasm setup-envoy ## the core's tests compiled to wasm, as the m
 e2e: setup-peers wasm judge ## a real Envoy against a real kube-apiserver; PYTEST_ARGS="-k name" for some of it
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest $(PYTEST_ARGS)
 	@echo "e2e: passed, on a real Envoy and a real kube-apiserver"
+
+vectors: setup-wasm setup-peers wasm ## count every test vector: in the core, in wasm, in a real Envoy
+	@python3 tools/vectors.py $(if $(filter 1,$(WRITE)),write)
 
 e2e-aws: preflight-aws setup-aws wasm judge ## the whole walk to AWS, by unmodified clients and servers that verify; prints each step
 	@exec $(VENV_PYTHON) tests/aws/namespace.py -c tests/aws/pytest.ini tests/aws $(PYTEST_ARGS)

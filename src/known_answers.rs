@@ -132,7 +132,7 @@ fn every_rsa_signature_of_wycheproof_is_judged_as_it_says() {
 fn a_signature_is_taken_with_sha_256_and_no_other_hash() {
     for file in ["rsa_signature_2048_sha384", "rsa_signature_2048_sha512"] {
         let cases = judge_all(file, rsa_key, |_, case| text(&case["comment"]).contains("hashed with SHA-256 instead"));
-        println!("vectors: Wycheproof, {file}, none of which is RS256: {cases} of {cases}");
+        println!("vectors: Wycheproof, {file}, where SHA-256 alone is taken: {cases} of {cases}");
     }
 }
 

@@ -18,7 +18,8 @@ use jwt_reissuer::config::KeysFrom;
 use serde_json::{Value, json};
 
 const README: &str = include_str!("../README.md");
-const DOCUMENTS: [(&str, &str); 10] = [
+const DOCUMENTS: [(&str, &str); 11] = [
+    ("docs/vectors.md", include_str!("../docs/vectors.md")),
     ("docs/security.md", include_str!("../docs/security.md")),
     ("CHANGELOG.md", include_str!("../CHANGELOG.md")),
     ("SECURITY.md", include_str!("../SECURITY.md")),

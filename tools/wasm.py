@@ -1,7 +1,8 @@
-"""Compiles the module and checks the core: python3 tools/wasm.py build | test | no-std
+"""Compiles the module and checks the core: python3 tools/wasm.py build | test | vectors | no-std
 
 build    wasm/envoy -> build/jwt_reissuer.wasm, with its size and SHA-256; 1 MiB or more is an error
 test     all tests of the core, compiled as the module is and run in wasmtime
+vectors  those of them that count test vectors, with the counts
 no-std   the core for a target that has no std
 """
 
@@ -51,6 +52,15 @@ def build() -> None:
 
 
 def test() -> None:
+    _test("--lib", "--tests")
+    print(f"the tests of the core pass on {rust.WASI} (toolchain {rust.toolchain(rust.WASI).name})")
+
+
+def vectors() -> None:
+    _test("--lib", "--test", "vectors", "--test", "cases", "--", "--nocapture")
+
+
+def _test(*arguments: str) -> None:
     """The shipped target, its 32-bit numbers and its flags: what holds natively is not yet known to hold there."""
     toolchain = rust.toolchain(rust.WASI)
     runner = f"{peers.wasmtime_executable()} run --dir={REPOSITORY}"
@@ -63,10 +73,9 @@ def test() -> None:
     environment = {
         **toolchain.environment, "CARGO_ENCODED_RUSTFLAGS": flags, "CARGO_TARGET_WASM32_WASIP1_RUNNER": runner,
     }
-    command = toolchain.command("test", "--package", "jwt-reissuer", "--lib", "--tests", *_locked())
+    command = toolchain.command("test", "--package", "jwt-reissuer", *_locked(), *arguments)
     if subprocess.run(command, cwd=REPOSITORY, env=environment).returncode != 0:
         raise SetupError(f"a test of the core fails on {toolchain.target}")
-    print(f"the tests of the core pass on {toolchain.target} (toolchain {toolchain.name})")
 
 
 def no_std() -> None:
@@ -94,7 +103,7 @@ def _module(messages: List[str]) -> Path:
 
 
 def program(arguments: List[str]) -> int:
-    steps = {"build": build, "test": test, "no-std": no_std}
+    steps = {"build": build, "test": test, "vectors": vectors, "no-std": no_std}
     if not arguments or any(name not in steps for name in arguments):
         print(__doc__)
         return 2
