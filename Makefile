@@ -57,7 +57,9 @@ e2e-aws: preflight-aws setup-aws wasm judge ## the whole walk to AWS, by unmodif
 
 lint: ## formatting and warnings
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-lint --all-targets -- -D warnings
 	@echo "lint: formatted, and no warnings"
 
 deny: ## licences, sources and known vulnerabilities of what is depended on

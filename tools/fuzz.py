@@ -1,8 +1,8 @@
-"""Runs the fuzz targets for a while each: python3 tools/fuzz.py [TARGET ... | check]
+"""Runs the fuzz targets for a while each: python3 tools/fuzz.py [TARGET ... | check | keep]
 
-$FUZZ_SECONDS is how long for each target, 60 unless set. Starts from seeds that are made of the test vectors, goes on from
-what earlier runs found, and says how many inputs each target was given. A finding fails it and is kept.
-`check` only says what is missing.
+$FUZZ_SECONDS is how long for each target, 60 unless set. Starts from seeds that are made of the test vectors and from fuzz/seeds, goes on
+from what earlier runs found here, and says how many inputs each target was given. A finding fails it and is kept.
+`check` only says what is missing; `keep` takes of what was found the least that covers all, and writes it to fuzz/seeds.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from cache import REPOSITORY, SetupError
 FUZZ = REPOSITORY / "fuzz"
 BUILD = REPOSITORY / "target" / "fuzz"
 VECTORS = REPOSITORY / "tests" / "vectors"
+KEPT = FUZZ / "seeds"
+MOST_KEPT = 48 * 1024
 TARGETS = tuple(sorted(file.stem for file in (FUZZ / "fuzz_targets").glob("*.rs")))
 # Longer than any input that is not refused for its length alone, but for a JWKS: that would make the search slow.
 LONGEST_INPUT = 16 * 1024
@@ -31,6 +33,10 @@ LONGEST_INPUT = 16 * 1024
 def program(arguments: List[str]) -> int:
     nightly()
     if arguments == ["check"]:
+        return 0
+    if arguments == ["keep"]:
+        for target in TARGETS:
+            _keep(target)
         return 0
     targets = arguments or list(TARGETS)
     unknown = [name for name in targets if name not in TARGETS]
@@ -92,12 +98,12 @@ def _run(target: str, seconds: int) -> Tuple[int, int, str]:
     corpus, seeds = FUZZ / "corpus" / target, BUILD / "seeds" / target
     for directory in (corpus, seeds):
         directory.mkdir(parents=True, exist_ok=True)
-    for name, content in _seeds(target):
+    for name, content in [*_seeds(target), *_kept(target)]:
         (seeds / name).write_bytes(content)
     options = [f"-max_total_time={seconds}", "-print_final_stats=1", "-timeout=20", f"-max_len={LONGEST_INPUT}"]
     if target == "story":
         # A short story is a dull one: long ones from the beginning.
-        options.append("-len_control=0")
+        options += ["-len_control=0", "-max_len=2048"]
     dictionary = FUZZ / "dictionaries" / f"{target}.dict"
     if dictionary.exists():
         options.append(f"-dict={dictionary}")
@@ -118,6 +124,36 @@ def _run(target: str, seconds: int) -> Tuple[int, int, str]:
     runs = re.findall(r"stat::number_of_executed_units: +(\d+)", text) or re.findall(r"^#(\d+)", text, re.M)
     coverage = re.findall(r"cov: (\d+)", text)
     return int(runs[-1]) if runs else 0, int(coverage[-1]) if coverage else 0, failed
+
+
+def _kept(target: str) -> Iterator[Tuple[str, bytes]]:
+    """What earlier searches found, as it was committed: one input a line, base64."""
+    file = KEPT / f"{target}.txt"
+    lines = file.read_text().split() if file.exists() else []
+    for number, line in enumerate(lines):
+        yield f"kept-{number}", base64.b64decode(line)
+
+
+def _keep(target: str) -> None:
+    """Merges everything there is into the least that covers as much, the smallest first, and keeps as much as is reviewable."""
+    least = BUILD / "least" / target
+    shutil.rmtree(least, ignore_errors=True)
+    least.mkdir(parents=True)
+    log = BUILD / f"keep-{target}.log"
+    sources = [str(FUZZ / "corpus" / target), str(BUILD / "seeds" / target)]
+    cache.run(
+        _command("run", target, str(least), *sources, "--", "-merge=1", f"-max_len={LONGEST_INPUT}"), what=f"merge {target}",
+        log=log, cwd=REPOSITORY, env=_environment(),
+    )
+    made = {content for _, content in _seeds(target)}
+    inputs = sorted((file.read_bytes() for file in least.iterdir()), key=lambda content: (len(content), content))
+    kept: List[bytes] = []
+    for content in inputs:
+        if content not in made and sum(map(len, kept)) + len(content) <= MOST_KEPT:
+            kept.append(content)
+    KEPT.mkdir(exist_ok=True)
+    (KEPT / f"{target}.txt").write_text("".join(base64.b64encode(content).decode() + "\n" for content in kept))
+    print(f"keep: {target}: {len(kept)} of {len(inputs)} inputs, {sum(map(len, kept))} bytes")
 
 
 def _seeds(target: str) -> Iterator[Tuple[str, bytes]]:

@@ -64,7 +64,7 @@ fn check(keyring: &Keyring, document: &[u8]) {
         "issuer": "https://reissuer.example.com", "serve": ["documents"],
         "signing_keys": { "from": { "envoy_cluster": "signing_keys" } },
     });
-    let config = Config::from_json(config.to_string().as_bytes(), &|_| None).ok().expect("a good configuration");
+    let config = Config::from_json(config.to_string().as_bytes(), &|_| None).expect("a good configuration");
     let documents = Documents::new(&config, keyring);
     let request = Request::new(Route::NotOurs, [], Body::None);
     let body = |document: &jwt_reissuer::discovery::Document| -> Value {

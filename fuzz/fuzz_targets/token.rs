@@ -109,8 +109,8 @@ fn configuration() -> &'static (Config, Keyring, Value) {
                 "set": { "https://aws.amazon.com/tags": { "principal_tags": { "cluster": ["prod"] } } },
             },
         });
-        let config = Config::from_json(config.to_string().as_bytes(), &|_| None).ok().expect("a good configuration");
-        let keyring = Keyring::parse(pair::ours().pem.as_bytes(), config.serve).ok().expect("a good key");
+        let config = Config::from_json(config.to_string().as_bytes(), &|_| None).expect("a good configuration");
+        let keyring = Keyring::parse(pair::ours().pem.as_bytes(), config.serve).expect("a good key");
         let served = pair::ours().jwks(&keyring.published()[0].0);
         (config, keyring, serde_json::from_str(&served).expect("a JWKS"))
     })

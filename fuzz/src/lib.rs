@@ -5,3 +5,4 @@ pub mod issued;
 pub mod judge;
 pub mod pair;
 pub mod path;
+pub mod quick;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20::rand_core::{Rng as _, SeedableRng as _};
-use jwt_reissuer::crypto::{Crypto as _, Rng, SigningKey, SoftwareCrypto};
+use jwt_reissuer::crypto::{Crypto, Rng, SigningKey, SoftwareCrypto};
 use pkcs8::EncodePrivateKey as _;
 
 /// A pair, and its PEM.
@@ -36,8 +36,13 @@ impl Pair {
 
     /// Signs whatever header and claims are given, as no honest issuer would.
     pub fn sign(&self, header: &[u8], claims: &[u8]) -> String {
+        self.sign_by(&SoftwareCrypto, header, claims)
+    }
+
+    /// The same by another implementation.
+    pub fn sign_by(&self, crypto: &dyn Crypto, header: &[u8], claims: &[u8]) -> String {
         let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let signature = SoftwareCrypto.sign(&self.key, input.as_bytes(), &mut Rng::from_seed([0; 32])).unwrap();
+        let signature = crypto.sign(&self.key, input.as_bytes(), &mut Rng::from_seed([0; 32])).unwrap();
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
