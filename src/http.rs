@@ -275,15 +275,7 @@ impl Request {
     /// # Errors
     /// [`Rejection`] for a body that is too large, of a kind not taken, or that may hold a second token.
     pub fn check_body(&self, endpoint: Endpoint) -> Result<(), Rejection> {
-        let length = match self.field("content-length") {
-            Field::Absent => None,
-            Field::Several => return Err(Rejection::Ambiguous("two Content-Length headers")),
-            Field::One(value) => {
-                let text = core::str::from_utf8(value).ok();
-                // A length that does not fit is surely too large.
-                Some(text.and_then(|text| text.parse::<usize>().ok()).unwrap_or(usize::MAX))
-            }
-        };
+        let length = self.content_length()?;
         if length.is_some_and(|length| length > MAX_BODY) || self.body == Body::TooLarge {
             return Err(Rejection::BodyTooLarge);
         }
@@ -296,6 +288,19 @@ impl Request {
             return Err(Rejection::UnsupportedMediaType);
         }
         Ok(())
+    }
+
+    /// The announced length (RFC 9110 section 8.6: digits alone). What is no length, or does not fit, counts as too large.
+    fn content_length(&self) -> Result<Option<usize>, Rejection> {
+        match self.field("content-length") {
+            Field::Absent => Ok(None),
+            Field::Several => Err(Rejection::Ambiguous("two Content-Length headers")),
+            Field::One(value) if value.iter().all(u8::is_ascii_digit) => {
+                let text = core::str::from_utf8(value).ok();
+                Ok(Some(text.and_then(|text| text.parse().ok()).unwrap_or(usize::MAX)))
+            }
+            Field::One(_) => Ok(Some(usize::MAX)),
+        }
     }
 
     /// Whether a proxy takes this for gRPC, and so turns our answer into one: status 200, the body in a header.
@@ -313,7 +318,7 @@ impl Request {
         let Field::One(kind) = self.field("content-type") else { return false };
         let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         self.body != Body::None
-            && self.field("content-length") != Field::One(b"0")
+            && self.content_length() != Ok(Some(0))
             && essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
     }
 

@@ -326,6 +326,26 @@ fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
 }
 
 #[test]
+fn a_length_that_is_not_of_digits_alone_or_too_large_is_refused_before_the_token_is_looked_at() {
+    let (mut scenario, signer, token) = warm(|_| ());
+    let bearer = format!("Bearer {token}");
+    let checked = signer.verified.get();
+    for length in ["65537", "+5", "-1", "5 ", "0x5", "", "1e1", "99999999999999999999999999"] {
+        let request = scenario.request("POST", "/token", &[("authorization", &bearer), ("content-length", length)]);
+        assert_eq!(scenario.send(request).status, 413, "{length:?}");
+    }
+    assert_eq!(signer.verified.get(), checked);
+    for length in ["0", "00", "65536"] {
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let headers = [("authorization", bearer.as_str()), ("content-length", length), form];
+        let mut request = scenario.request("POST", "/token", &headers);
+        request.body = Body::Unread;
+        // Nobody reads forms here, so one of no bytes is none, and another is refused.
+        assert_eq!(scenario.send(request).status, if length == "65536" { 400 } else { 200 }, "{length:?}");
+    }
+}
+
+#[test]
 fn grpc_gets_no_token_because_its_answers_carry_them_in_a_header() {
     let (mut scenario, signer, token) = warm(|_| ());
     let bearer = format!("Bearer {token}");
