@@ -23,6 +23,7 @@ TARGETS = (WASI, NO_STD)
 
 CARGO_DENY = "0.20.2"
 CARGO_FUZZ = "0.13.1"
+CARGO_MUTANTS = "27.1.0"
 
 CHOICE = "JWT_REISSUER_WASM_TOOLCHAIN"
 RUSTUP_SECONDS = 120.0
@@ -99,6 +100,14 @@ def cargo_fuzz() -> Path:
 
 def install_cargo_fuzz() -> Path:
     return _cargo_install("cargo-fuzz", CARGO_FUZZ, cost="about 1 minute on 2 cores")
+
+
+def cargo_mutants() -> Path:
+    return _cargo_tool("cargo-mutants", CARGO_MUTANTS)
+
+
+def install_cargo_mutants() -> Path:
+    return _cargo_install("cargo-mutants", CARGO_MUTANTS, cost="about 2 minutes on 2 cores")
 
 
 def _cargo_tool(name: str, version: str) -> Path:

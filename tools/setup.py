@@ -20,6 +20,7 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "wasm-toolchain": rust.install,
     "cargo-deny": rust.install_cargo_deny,
     "cargo-fuzz": rust.install_cargo_fuzz,
+    "cargo-mutants": rust.install_cargo_mutants,
     "kubernetes": peers.KUBERNETES.install,
     "versitygw": peers.VERSITYGW.install,
     "minio": peers.MINIO.install,
