@@ -30,7 +30,6 @@ pub struct Grant {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claims {
     members: Object,
-    audience: String,
     exp: u64,
     jti: String,
 }
@@ -57,7 +56,7 @@ impl Claims {
         members.set("nbf", now.into());
         members.set("iat", now.into());
         members.set("jti", jti.as_str().into());
-        Self { members, audience: grant.audience.clone(), exp: grant.exp, jti }
+        Self { members, exp: grant.exp, jti }
     }
 
     /// As JSON text.
@@ -70,12 +69,6 @@ impl Claims {
     #[must_use]
     pub const fn exp(&self) -> u64 {
         self.exp
-    }
-
-    /// `aud`.
-    #[must_use]
-    pub fn audience(&self) -> &str {
-        &self.audience
     }
 
     /// `jti`.
