@@ -13,7 +13,7 @@ mod scenario;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_reissuer::event::Event;
+use jwt_reissuer::event::{Event, Fingerprint};
 use jwt_reissuer::{Outcome, SourceKey};
 use jwt_simple::prelude::*;
 use scenario::{START, Scenario, claims_of};
@@ -48,6 +48,45 @@ fn what_is_issued_verifies_elsewhere_and_holds_what_it_should() {
         })
     );
     assert_ne!(claims_of(&scenario.reissue("/reissue", &token))["jti"], jti);
+}
+
+#[test]
+fn what_was_issued_is_told_as_it_was_issued() {
+    let mut scenario = Scenario::new(|_| ());
+    for (subject_jti, exp) in [(Some("subject"), 600), (None, 1200)] {
+        let token = scenario.token("cluster-key", |claims| {
+            claims["exp"] = (START + exp).into();
+            match subject_jti {
+                Some(jti) => claims["jti"] = jti.into(),
+                None => drop(claims.as_object_mut().unwrap().remove("jti")),
+            }
+        });
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("accept", "application/json")];
+        let answer = scenario.send(scenario.request("POST", "/reissue", &headers));
+        let object: Value = serde_json::from_slice(&answer.body).unwrap();
+        let issued = object["access_token"].as_str().unwrap();
+        assert_eq!(
+            object,
+            json!({
+                "access_token": issued, "issued_token_type": "urn:ietf:params:oauth:token-type:jwt",
+                "token_type": "N_A", "expires_in": exp,
+            })
+        );
+        let claims: Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(issued.split('.').nth(1).unwrap()).unwrap()).unwrap();
+        let told = scenario.events().into_iter().find(|event| matches!(event, Event::Issued { .. }));
+        let expected = Event::Issued {
+            issuer: "prod".into(),
+            sub: "system:serviceaccount:payments:ledger".into(),
+            audience: "sts.amazonaws.com".into(),
+            exp: START + exp,
+            jti: claims["jti"].as_str().unwrap().into(),
+            subject_jti: subject_jti.map(String::from),
+            token: Fingerprint::of(token.as_bytes()),
+        };
+        assert_eq!(told, Some(expected));
+    }
 }
 
 #[test]
