@@ -23,11 +23,12 @@ use jwt_reissuer::error::Rejection;
 use jwt_reissuer::event::{Event, Level};
 use jwt_reissuer::http::{Body, Request, Route, Serve};
 use jwt_reissuer::keyring::{IssueError, Keyring};
+use jwt_reissuer::token::UnverifiedToken;
 use jwt_reissuer::{Config, MAX_WAITING, Outcome, Reissuer, SourceKey};
 use p256::elliptic_curve::bigint::Resize as _;
 use rsa::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
-use scenario::{OUR_HOST, Scenario, keys, signing_key};
+use scenario::{OUR_HOST, START, Scenario, keys, signing_key};
 use serde_json::{Value, json};
 
 const BOTH: Serve = Serve { documents: true, tokens: true };
@@ -397,12 +398,25 @@ fn nothing_that_holds_a_token_shows_it_when_it_is_printed() {
     let outcome = scenario.reissuer.handle(&request, scenario.now);
     let Outcome::Respond(answer) = &outcome else { panic!("warm") };
     let issued = String::from_utf8(answer.body.to_vec()).unwrap();
-    let unverified = jwt_reissuer::token::UnverifiedToken::parse(token.as_bytes(), 8192).unwrap();
-    let printed = format!("{request:?} {outcome:?} {unverified:?} {:?}", scenario.events());
+    let sub = "system:serviceaccount:payments:ledger";
+    let parse = || UnverifiedToken::parse(token.as_bytes(), 8192).unwrap();
+    let config = scenario::config(|_| ());
+    let plausible = || parse().examine(&config.trusted_issuers[0], START).unwrap();
+    let subject = plausible().verify(scenario.api_server.public(), &SoftwareCrypto).unwrap();
+    let printed = [
+        format!("{:?}", parse()),
+        format!("{:?}", plausible()),
+        format!("{subject:?}"),
+        format!("{:?}", scenario.events()),
+        format!("{request:?} {outcome:?}"),
+    ];
+    let audit = ["cluster-key", sub, sub, sub, ""];
+    let shown = printed.iter().zip(audit).all(|(printed, audit)| printed.contains(audit));
+    assert!(shown, "what an audit line holds is there: {printed:?}");
+    let printed = printed.concat();
     let bytes = |text: &str| format!("{:?}", text.as_bytes()).trim_matches(['[', ']']).to_string();
     for secret in [&token, &issued] {
         let signature = secret.rsplit('.').next().unwrap();
         assert!(!printed.contains(signature) && !printed.contains(&bytes(signature)), "{printed}");
     }
-    assert!(printed.contains("system:serviceaccount:payments:ledger"), "what an audit line holds is there");
 }

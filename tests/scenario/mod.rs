@@ -33,6 +33,23 @@ pub fn signing_key(pem: &str) -> SigningKey {
     SigningKey::from_pkcs8_der(&der).unwrap()
 }
 
+/// The configuration of a scenario.
+pub fn config(edit: impl FnOnce(&mut Value)) -> Config {
+    let mut config = json!({
+        "issuer": format!("https://{OUR_HOST}"),
+        "audiences": ["sts.amazonaws.com", "api://AzureADTokenExchange"],
+        "signing_keys": { "from": { "dangerous_inline": keys()[1] } },
+        "trusted_issuers": [{
+            "name": "prod",
+            "issuer": "https://kubernetes.default.svc.cluster.local",
+            "audiences": ["jwt-reissuer"],
+            "jwks": { "envoy_cluster": "kubernetes", "authority": "kubernetes.default.svc" }
+        }]
+    });
+    edit(&mut config);
+    Config::from_json(config.to_string().as_bytes(), &|_| None).map_err(|error| error.to_string()).unwrap()
+}
+
 pub struct Scenario {
     pub reissuer: Reissuer,
     pub now: Now,
@@ -51,21 +68,7 @@ impl Scenario {
     }
 
     pub fn with(crypto: Box<dyn Crypto>, edit: impl FnOnce(&mut Value)) -> Self {
-        let mut config = json!({
-            "issuer": format!("https://{OUR_HOST}"),
-            "audiences": ["sts.amazonaws.com", "api://AzureADTokenExchange"],
-            "signing_keys": { "from": { "dangerous_inline": keys()[1] } },
-            "trusted_issuers": [{
-                "name": "prod",
-                "issuer": "https://kubernetes.default.svc.cluster.local",
-                "audiences": ["jwt-reissuer"],
-                "jwks": { "envoy_cluster": "kubernetes", "authority": "kubernetes.default.svc" }
-            }]
-        });
-        edit(&mut config);
-        let config =
-            Config::from_json(config.to_string().as_bytes(), &|_| None).map_err(|error| error.to_string()).unwrap();
-        let reissuer = Reissuer::new(config, crypto, [3; 32]).map_err(|error| error.to_string()).unwrap();
+        let reissuer = Reissuer::new(config(edit), crypto, [3; 32]).map_err(|error| error.to_string()).unwrap();
         let api_server = signing_key(&keys()[0]);
         let jwks =
             json!({ "keys": [serde_json::to_value(api_server.public().to_jwk("cluster-key")).unwrap()] }).to_string();
