@@ -5,7 +5,6 @@
 extern crate std;
 
 use alloc::format;
-use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use std::path::Path;
 use std::println;
@@ -184,19 +183,14 @@ fn examples() -> Vec<(Value, String)> {
 }
 
 #[test]
-fn the_examples_of_rfc_7515_and_rfc_7520_verify_and_their_changes_do_not() {
+fn the_examples_of_rfc_7515_and_rfc_7520_verify() {
     let examples = examples();
     assert_eq!(examples.len(), 5);
     for (jwk, jws) in &examples {
-        let key = key_of(jwk);
         let (message, signature) = jws.rsplit_once('.').unwrap();
-        let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
         for (name, crypto) in back_ends() {
-            assert!(crypto.verify(&key, message.as_bytes(), &signature).is_ok(), "{name}: {jwk}");
-            assert!(crypto.verify(&key, &message.as_bytes()[1..], &signature).is_err(), "{name}: {jwk}");
-            signature[7] ^= 1;
-            assert!(crypto.verify(&key, message.as_bytes(), &signature).is_err(), "{name}: {jwk}");
-            signature[7] ^= 1;
+            assert!(crypto.verify(&key_of(jwk), message.as_bytes(), &signature).is_ok(), "{name}: {jwk}");
         }
     }
     let unsecured = vectors("rfc7515/appendix_a.json")["cases"][3].clone();
@@ -222,6 +216,21 @@ fn the_rsa_signatures_of_rfc_7515_and_rfc_7520_come_out_to_the_bit() {
         }
     }
     println!("vectors: RFC 7515 appendix A.2 and RFC 7520 section 4.1, signed to the bit: 2 of 2");
+}
+
+#[test]
+fn a_changed_example_of_rfc_7515_or_rfc_7520_does_not_verify() {
+    for (jwk, jws) in examples() {
+        let (message, signature) = jws.rsplit_once('.').unwrap();
+        let (key, mut signature) = (key_of(&jwk), URL_SAFE_NO_PAD.decode(signature).unwrap());
+        for (name, crypto) in back_ends() {
+            assert!(crypto.verify(&key, &message.as_bytes()[1..], &signature).is_err(), "{name}: {jwk}");
+        }
+        signature[7] ^= 1;
+        for (name, crypto) in back_ends() {
+            assert!(crypto.verify(&key, message.as_bytes(), &signature).is_err(), "{name}: {jwk}");
+        }
+    }
 }
 
 #[test]
