@@ -11,8 +11,6 @@ import base64
 import json
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Dict, Iterator, List, Tuple
 
@@ -31,7 +29,7 @@ LONGEST_INPUT = 16 * 1024
 
 
 def program(arguments: List[str]) -> int:
-    nightly()
+    rust.nightly("fuzzing")
     if arguments == ["check"]:
         return 0
     if arguments == ["keep"]:
@@ -57,15 +55,6 @@ def program(arguments: List[str]) -> int:
         raise SetupError(f"the fuzzer found something in: {' '.join(found)}")
     print("fuzz: nothing found")
     return 0
-
-
-def nightly() -> None:
-    """SetupError where there is no nightly toolchain."""
-    if shutil.which("rustup") is None:
-        raise SetupError("fuzzing needs a nightly Rust, and there is no rustup here to give one: see https://rustup.rs")
-    answer = subprocess.run(["rustup", "run", "nightly", "rustc", "--version"], capture_output=True, text=True)
-    if answer.returncode != 0:
-        raise SetupError("fuzzing needs a nightly Rust, and none is installed: run `rustup toolchain install nightly`")
 
 
 def _seconds() -> int:

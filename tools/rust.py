@@ -110,6 +110,15 @@ def install_cargo_mutants() -> Path:
     return _cargo_install("cargo-mutants", CARGO_MUTANTS, cost="about 2 minutes on 2 cores")
 
 
+def nightly(what: str) -> None:
+    """SetupError where there is no nightly toolchain for `what`."""
+    if shutil.which("rustup") is None:
+        raise SetupError(f"{what} needs a nightly Rust, and there is no rustup here to give one: see https://rustup.rs")
+    answer = subprocess.run(["rustup", "run", "nightly", "rustc", "--version"], capture_output=True, text=True)
+    if answer.returncode != 0:
+        raise SetupError(f"{what} needs a nightly Rust, and none is installed: run `rustup toolchain install nightly`")
+
+
 def _cargo_tool(name: str, version: str) -> Path:
     return cache.root() / f"{name}-{cache.recipe_hash([name, version])}" / "bin" / name
 
