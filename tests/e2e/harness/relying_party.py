@@ -16,7 +16,6 @@ def relying_party(gateway: Gateway, issuer: str, audience: str, tls: tuple[str, 
 
     `tls` is the address where the issuer is served by https, and the authority that has signed its certificate.
     """
-    port = free_port()
     provider = {
         "issuer": issuer,
         "audiences": [audience],
@@ -26,27 +25,7 @@ def relying_party(gateway: Gateway, issuer: str, audience: str, tls: tuple[str, 
             "cache_duration": "300s",
         },
     }
-    manager = connection_manager(gateway.listener("gateway"))
-    listener = {
-        "name": "relying_party",
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
-        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
-            "@type": manager["@type"],
-            "stat_prefix": "relying_party",
-            "route_config": {"virtual_hosts": [{
-                "name": "all", "domains": ["*"],
-                "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}],
-            }]},
-            "http_filters": [
-                {"name": "envoy.filters.http.jwt_authn", "typed_config": {
-                    "@type": f"{FILTERS}.jwt_authn.v3.JwtAuthentication",
-                    "providers": {"ours": provider},
-                    "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "ours"}}],
-                }},
-                manager["http_filters"][-1],
-            ],
-        }}]}],
-    }
+    port = verifying_listener(gateway, "relying_party", provider)
     address = {"socket_address": {"address": "127.0.0.1" if tls is None else tls[0], "port_value": gateway.port}}
     cluster: dict[str, Any] = {
         "name": "our_issuer", "type": "STATIC", "connect_timeout": "2s",
@@ -60,6 +39,32 @@ def relying_party(gateway: Gateway, issuer: str, audience: str, tls: tuple[str, 
             "sni": gateway.host,
             "common_tls_context": {"validation_context": {"trusted_ca": {"filename": str(tls[1])}}},
         }}
-    gateway.bootstrap["static_resources"]["listeners"].append(listener)
     gateway.bootstrap["static_resources"]["clusters"].append(cluster)
+    return port
+
+
+def verifying_listener(gateway: Gateway, name: str, provider: dict[str, Any]) -> int:
+    """Adds a listener that answers 200 to who brings a token that jwt_authn takes from that provider; returns its port."""
+    port = free_port()
+    manager = connection_manager(gateway.listener("gateway"))
+    gateway.bootstrap["static_resources"]["listeners"].append({
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
+            "@type": manager["@type"],
+            "stat_prefix": name,
+            "route_config": {"virtual_hosts": [{
+                "name": "all", "domains": ["*"],
+                "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}],
+            }]},
+            "http_filters": [
+                {"name": "envoy.filters.http.jwt_authn", "typed_config": {
+                    "@type": f"{FILTERS}.jwt_authn.v3.JwtAuthentication",
+                    "providers": {"theirs": provider},
+                    "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "theirs"}}],
+                }},
+                manager["http_filters"][-1],
+            ],
+        }}]}],
+    })
     return port

@@ -16,17 +16,19 @@ class WallClock:
     def __init__(self, directory: Path):
         library = directory / "wall_clock.so"
         subprocess.run(["cc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(library), str(SOURCE)], check=True)
-        self._file = directory / "wall_clock_ahead"
-        self.environment = {"LD_PRELOAD": str(library), "WALL_CLOCK_AHEAD": str(self._file)}
-        self._ahead = 0
-        self._write()
+        self._file = directory / "wall_clock"
+        self.environment = {"LD_PRELOAD": str(library), "WALL_CLOCK": str(self._file)}
+        self._write(ahead=0)
 
     def set(self, unix: int) -> None:
         """It is that time now, and time goes on from there."""
-        self._ahead = unix - int(time.time())
-        self._write()
+        self._write(ahead=unix - int(time.time()))
 
-    def _write(self) -> None:
+    def stop_at(self, unix: int) -> None:
+        """It is that second, and stays it."""
+        self._write(stands_at=unix)
+
+    def _write(self, ahead: int = 0, stands_at: int = 0) -> None:
         # In place: Envoy has the file open.
         with self._file.open("r+b" if self._file.exists() else "wb") as file:
-            file.write(struct.pack("=q", self._ahead))
+            file.write(struct.pack("=qq", ahead, stands_at))
