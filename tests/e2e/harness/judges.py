@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.metadata
 import json
 import os
@@ -10,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,17 @@ def programs(roots: Path, directory: Path) -> list[Judge]:
         Judge("Nimbus", maven("oauth2-oidc-sdk"), "Spring Security and most of Java", program(*installed.java_judge())),
         Judge("jwt-simple", crate("jwt-simple"), "Rust services", jwt_simple),
     ]
+
+
+def jwt_simple_on_many(tokens: Sequence[bytes], issuer: str, audience: str, jwks: Path, now: int, leeway: int) -> list[Verdict]:
+    """What jwt-simple makes of many tokens at that second, by one process."""
+    argv = [str(installed.judge()), "many", issuer, audience, str(jwks), str(now), str(leeway)]
+    lines = b"".join(base64.b64encode(token) + b"\n" for token in tokens)
+    answer = subprocess.run(argv, input=lines, capture_output=True, timeout=SECONDS)
+    assert answer.returncode == 0, answer.stderr.decode(errors="replace")
+    verdicts = [Verdict(line == "yes", line) for line in answer.stdout.decode().split("\n")[:-1]]
+    assert len(verdicts) == len(tokens), answer.stderr.decode(errors="replace")
+    return verdicts
 
 
 def _go_version(module: Path, package: str) -> str:
