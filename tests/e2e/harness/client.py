@@ -67,6 +67,27 @@ def request(
         connection.close()
 
 
+class KeptOpen:
+    """One connection for many requests without a body, each with a token that may hold any byte but CR and LF."""
+
+    def __init__(self, port: int, host: str, timeout: float = 15.0):
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        self._host = host
+
+    def status(self, method: str, path: str, token: bytes) -> int:
+        """Connects again where the other side has closed the connection, as it does after what is no HTTP."""
+        self._connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+        self._connection.putheader("Host", self._host)
+        self._connection.putheader("Authorization", b"Bearer " + token)
+        self._connection.endheaders()
+        answer = self._connection.getresponse()
+        answer.read()
+        return answer.status
+
+    def close(self) -> None:
+        self._connection.close()
+
+
 def raw(port: int, content: bytes, timeout: float = 15.0) -> bytes:
     """Sends bytes as they are and returns everything that comes back until the other side closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
