@@ -5,6 +5,7 @@
 extern crate std;
 
 use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use std::path::Path;
 use std::println;
