@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm no-std run stop test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants fmt clean setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge
+.PHONY: help setup build wasm no-std run stop test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ fuzz: ## search for inputs that break a rule, with a nightly Rust; FUZZ_SECONDS=
 mutants: ## break the core in one place at a time and see whether a test notices; MUTANTS_FILE=src/token.rs for one
 	@$(SETUP) cargo-mutants
 	@python3 tools/mutants.py $(MUTANTS_FILE)
+
+miri: ## tests of the core in Miri, which sees undefined behaviour in what is depended on; with a nightly Rust
+	@python3 tools/miri.py
 
 fmt: ## format the Rust code
 	cargo fmt --all
