@@ -182,6 +182,24 @@ fn of_single_bit_faults_in_a_signature_none_comes_out() {
 }
 
 #[test]
+fn a_generator_that_repeats_itself_gives_no_key_away() {
+    let ec = p256::SecretKey::from_slice(&[7; 32]).unwrap();
+    let key = SigningKey::from_pkcs8_der(ec.to_pkcs8_der().unwrap().as_bytes()).unwrap();
+    let mut nonces = std::collections::HashSet::new();
+    for number in 0..1_000_u32 {
+        // The worst there is: the same random numbers for every signature. One nonce for two messages is the key.
+        let signature = SoftwareCrypto.sign(&key, &number.to_be_bytes(), &mut Rng::from_seed([0; 32])).unwrap();
+        assert!(nonces.insert(signature[..32].to_vec()), "r of {number} was there before");
+        assert_eq!(SoftwareCrypto.verify(key.public(), &number.to_be_bytes(), &signature), Ok(()));
+    }
+    // Nor does a signature of RSA depend on what it is blinded with.
+    let key = signing_key(&keys()[1]);
+    let signatures =
+        [0, 0, 255].map(|seed| SoftwareCrypto.sign(&key, b"text", &mut Rng::from_seed([seed; 32])).unwrap());
+    assert!(signatures.iter().all(|signature| *signature == signatures[0]));
+}
+
+#[test]
 fn a_signer_that_gives_nothing_is_an_error_and_may_recover() {
     let (mut scenario, signer, token) = warm(|_| ());
     signer.fault.set(Fault::Refusal);

@@ -12,4 +12,5 @@ mod filter;
 mod hostcalls;
 mod http;
 mod observe;
+mod random;
 mod root;

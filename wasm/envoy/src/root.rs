@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::filter::{AT_ONCE, Filter, send};
 use crate::hostcalls::{self, Buffer, LogLevel, Map};
+use crate::random;
 
 /// Waiting requests answered in one callback. Each may cost a signature, ten milliseconds where Envoy has none of its own,
 /// and all that time the worker serves nobody else.
@@ -85,8 +86,7 @@ impl Root {
             return Err("is not JSON: give it as google.protobuf.StringValue, not as Struct".into());
         }
         let config = Config::from_json(&text, &|name| std::env::var(name).ok()).map_err(|error| error.to_string())?;
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *seed).map_err(|error| format!("no random numbers from the host: {error}"))?;
+        let seed = random::seed(getrandom::fill)?;
         let reissuer = Reissuer::new(config, Box::new(SoftwareCrypto), *seed).map_err(|error| error.to_string())?;
         Ok(Filter::new(reissuer))
     }
