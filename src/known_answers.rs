@@ -130,10 +130,16 @@ fn every_rsa_signature_of_wycheproof_is_judged_as_it_says() {
 
 #[test]
 fn a_signature_is_taken_with_sha_256_and_no_other_hash() {
-    for file in ["rsa_signature_2048_sha384", "rsa_signature_2048_sha512"] {
-        let cases = judge_all(file, rsa_key, |_, case| text(&case["comment"]).contains("hashed with SHA-256 instead"));
-        println!("vectors: Wycheproof, {file}, where SHA-256 alone is taken: {cases} of {cases}");
+    let mut all = 0;
+    for size in ["2048", "3072", "4096"] {
+        for hash in ["sha384", "sha512"] {
+            let file = format!("rsa_signature_{size}_{hash}");
+            all += judge_all(&file, rsa_key, |_, case| text(&case["comment"]).contains("hashed with SHA-256 instead"));
+        }
     }
+    println!(
+        "vectors: Wycheproof, RSA PKCS#1 v1.5 with SHA-384 and SHA-512, where SHA-256 alone is taken: {all} of {all}"
+    );
 }
 
 #[test]
