@@ -281,13 +281,29 @@ fn read_entry(mut section: Section<'_>) -> Result<(Option<String>, Entry), Confi
     Ok((kid, entry))
 }
 
+/// Label and content of a PEM of one key.
 fn decode_pem(text: &[u8]) -> Result<(String, Zeroizing<Vec<u8>>), String> {
+    // RFC 1421 section 4.6.1.1, as `openssl genrsa -traditional -aes256` writes it
+    if text.windows(20).any(|window| window == b"Proc-Type: 4,ENCRYPT") {
+        return Err("is an encrypted key; give it unencrypted".to_owned());
+    }
+    let text = without_ec_parameters(text);
     let blocks = text.windows(10).filter(|window| window == b"-----BEGIN").count();
     if blocks > 1 {
         return Err("holds more than one key".to_owned());
     }
     let (label, der) = pem::decode_vec(text).map_err(|error| format!("is no PEM: {error}"))?;
     Ok((label.to_owned(), Zeroizing::new(der)))
+}
+
+/// `openssl ecparam -genkey` writes the curve in a block of its own before the key, which names it too.
+fn without_ec_parameters(text: &[u8]) -> &[u8] {
+    const END: &[u8] = b"-----END EC PARAMETERS-----";
+    if !text.starts_with(b"-----BEGIN EC PARAMETERS-----") {
+        return text;
+    }
+    let end = text.windows(END.len()).position(|window| window == END).map(|start| start.saturating_add(END.len()));
+    end.and_then(|end| text.get(end..)).map_or(text, <[u8]>::trim_ascii_start)
 }
 
 /// Standard base64, with or without line breaks.

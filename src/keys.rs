@@ -7,14 +7,9 @@ use core::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use p256::pkcs8::{AssociatedOid as _, DecodePublicKey as _};
-use pkcs8::der::Decode as _;
-use pkcs8::der::asn1::UintRef;
 use rsa::BoxedUint;
-use rsa::pkcs1::RsaPrivateKeyRef;
-use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
+use rsa::traits::PublicKeyParts as _;
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
 use crate::json::Object;
 use crate::published_keys;
@@ -64,6 +59,8 @@ pub enum KeyError {
     NotOnCurve,
     /// The private half of this key is published.
     Published,
+    /// A private key that is encrypted.
+    Encrypted,
     /// The numbers of a private key do not belong together: it is damaged, or put together from two.
     Inconsistent,
     /// An RSA key of more than two primes (RFC 8017 section 3.2).
@@ -129,7 +126,7 @@ impl Algorithm {
     }
 
     /// Bytes of a coordinate, for the elliptic curves.
-    const fn coordinate_length(self) -> usize {
+    pub(crate) const fn coordinate_length(self) -> usize {
         match self {
             Self::Rs256 => 0,
             Self::Es256 => 32,
@@ -209,28 +206,8 @@ impl VerifyingKey {
         Ok(Self { key, jwk })
     }
 
-    /// A key from its DER `SubjectPublicKeyInfo` (RFC 5280 section 4.1.2.7): RSA, P-256 or P-384.
-    ///
-    /// # Errors
-    /// [`KeyError`] as [`VerifyingKey::from_rsa`] and [`VerifyingKey::from_ec`].
-    pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
-        if let Ok(key) = rsa::PublicKey::from_public_key_der(der) {
-            return Self::from_rsa_key(&key);
-        }
-        if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_der(der) {
-            return Self::from_sec1(Algorithm::Es256, &key.to_sec1_bytes());
-        }
-        if let Ok(key) = p384::ecdsa::VerifyingKey::from_public_key_der(der) {
-            return Self::from_sec1(Algorithm::Es384, &key.to_sec1_bytes());
-        }
-        Err(KeyError::Malformed("not the public key of RSA, P-256 or P-384"))
-    }
-
-    fn from_rsa_key(key: &rsa::PublicKey) -> Result<Self, KeyError> {
-        Self::from_rsa(&key.n_bytes(), &key.e_bytes())
-    }
-
-    fn from_sec1(algorithm: Algorithm, point: &[u8]) -> Result<Self, KeyError> {
+    /// An elliptic-curve key from its uncompressed point (SEC 1 section 2.3.3).
+    pub(crate) fn from_sec1(algorithm: Algorithm, point: &[u8]) -> Result<Self, KeyError> {
         let coordinates = point.get(1..).unwrap_or_default();
         let (x, y) = coordinates
             .split_at_checked(algorithm.coordinate_length())
@@ -295,72 +272,8 @@ impl VerifyingKey {
 }
 
 impl SigningKey {
-    /// A private key from unencrypted PKCS#8 DER (RFC 5958): RSA, P-256 or P-384. The pair is checked for consistency.
-    ///
-    /// # Errors
-    /// [`KeyError`] for a key that is weak, published, inconsistent, multi-prime or of another kind.
-    pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyError> {
-        let info = pkcs8::PrivateKeyInfoRef::try_from(der)
-            .map_err(|_| KeyError::Malformed("not PKCS#8, or an encrypted key"))?;
-        let inner = info.private_key.as_bytes();
-        if info.algorithm.oid == rsa::pkcs1::ALGORITHM_OID {
-            return Self::from_pkcs1_der(inner);
-        }
-        if info.algorithm.oid != p256::elliptic_curve::ALGORITHM_OID {
-            return Err(KeyError::Malformed(
-                "neither an RSA key for signatures of PKCS#1 v1.5, nor an elliptic-curve key",
-            ));
-        }
-        match info.algorithm.parameters_oid() {
-            Ok(p256::NistP256::OID) => {
-                Self::from_p256(&p256::SecretKey::try_from(info).map_err(|_| KeyError::Inconsistent)?)
-            }
-            Ok(p384::NistP384::OID) => {
-                Self::from_p384(&p384::SecretKey::try_from(info).map_err(|_| KeyError::Inconsistent)?)
-            }
-            _ => Err(KeyError::Malformed("a key of another curve than P-256 and P-384")),
-        }
-    }
-
-    /// An RSA private key from PKCS#1 DER (RFC 8017 appendix A.1.2), as cert-manager and older openssl write it.
-    ///
-    /// # Errors
-    /// As [`SigningKey::from_pkcs8_der`].
-    pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, KeyError> {
-        let encoded = RsaPrivateKeyRef::from_der(der).map_err(|_| KeyError::Malformed("not an RSA private key"))?;
-        if encoded.version().is_multi() {
-            return Err(KeyError::MultiPrime);
-        }
-        // Sizes come first: nothing is computed with numbers that nobody bounded.
-        VerifyingKey::rsa(encoded.modulus.as_bytes(), encoded.public_exponent.as_bytes())?;
-        let key = rsa::PrivateKey::try_from(encoded.clone()).map_err(|_| KeyError::Inconsistent)?;
-        if !has_its_crt_values(&key, &encoded) {
-            return Err(KeyError::Inconsistent);
-        }
-        Self::from_rsa(key)
-    }
-
-    /// An elliptic-curve private key from SEC 1 DER (RFC 5915), as cert-manager and `openssl ecparam -genkey` write it.
-    ///
-    /// # Errors
-    /// As [`SigningKey::from_pkcs8_der`].
-    pub fn from_sec1_der(der: &[u8]) -> Result<Self, KeyError> {
-        let encoded =
-            sec1::EcPrivateKey::from_der(der).map_err(|_| KeyError::Malformed("not an elliptic-curve private key"))?;
-        // Which curve it is stands in the parameters, where they are given; else its length says so.
-        let curve = encoded.parameters.and_then(|parameters| parameters.named_curve());
-        match (curve, encoded.private_key.len()) {
-            (Some(p256::NistP256::OID), _) | (None, 32) => {
-                Self::from_p256(&p256::SecretKey::try_from(encoded).map_err(|_| KeyError::Inconsistent)?)
-            }
-            (Some(p384::NistP384::OID), _) | (None, 48) => {
-                Self::from_p384(&p384::SecretKey::try_from(encoded).map_err(|_| KeyError::Inconsistent)?)
-            }
-            _ => Err(KeyError::Malformed("a key of another curve than P-256 and P-384")),
-        }
-    }
-
-    fn from_rsa(key: rsa::PrivateKey) -> Result<Self, KeyError> {
+    /// An RSA private key that is not published.
+    pub(crate) fn from_rsa(key: rsa::PrivateKey) -> Result<Self, KeyError> {
         Self::rsa(key)?.unless_published()
     }
 
@@ -370,13 +283,13 @@ impl SigningKey {
         Ok(Self { key: PrivateKey::Rsa(Box::new(rsa::pkcs1v15::SigningKey::new(key))), public })
     }
 
-    fn from_p256(key: &p256::SecretKey) -> Result<Self, KeyError> {
+    pub(crate) fn from_p256(key: &p256::SecretKey) -> Result<Self, KeyError> {
         let key = p256::ecdsa::SigningKey::from(key);
         let public = VerifyingKey::from_sec1(Algorithm::Es256, &key.verifying_key().to_sec1_bytes())?;
         Self { key: PrivateKey::P256(Box::new(key)), public }.unless_published()
     }
 
-    fn from_p384(key: &p384::SecretKey) -> Result<Self, KeyError> {
+    pub(crate) fn from_p384(key: &p384::SecretKey) -> Result<Self, KeyError> {
         let key = p384::ecdsa::SigningKey::from(key);
         let public = VerifyingKey::from_sec1(Algorithm::Es384, &key.verifying_key().to_sec1_bytes())?;
         Self { key: PrivateKey::P384(Box::new(key)), public }.unless_published()
@@ -391,19 +304,6 @@ impl SigningKey {
     pub const fn public(&self) -> &VerifyingKey {
         &self.public
     }
-}
-
-/// Whether the values for the Chinese remainder theorem that a file holds are those of its key. They are computed anew and
-/// the file's are not used, but a file whose numbers contradict each other was damaged, or made to be.
-fn has_its_crt_values(key: &rsa::PrivateKey, encoded: &RsaPrivateKeyRef<'_>) -> bool {
-    let is = |ours: &BoxedUint, theirs: UintRef<'_>| {
-        BoxedUint::from_be_slice(theirs.as_bytes(), ours.bits_precision())
-            .is_ok_and(|theirs| *Zeroizing::new(theirs) == *ours)
-    };
-    let coefficient = key.qinv().map(|value| Zeroizing::new(value.retrieve()));
-    key.dp().is_some_and(|value| is(value, encoded.exponent1))
-        && key.dq().is_some_and(|value| is(value, encoded.exponent2))
-        && coefficient.is_some_and(|value| is(&value, encoded.coefficient))
 }
 
 fn leading_zero_bits(bytes: &[u8]) -> u32 {
@@ -424,6 +324,7 @@ impl fmt::Display for KeyError {
             Self::Roca => f.write_str("an RSA key of the ROCA family (CVE-2017-15361), which can be factored"),
             Self::NotOnCurve => f.write_str("the coordinates are not a point of the curve"),
             Self::Published => f.write_str("the private half of this key is published: everybody has it"),
+            Self::Encrypted => f.write_str("is an encrypted key; give it unencrypted"),
             Self::Inconsistent => {
                 f.write_str("a private key whose numbers do not belong together: damaged, or of two keys")
             }

@@ -81,6 +81,7 @@ pub mod claims;
 pub mod config;
 pub mod crypto;
 pub mod discovery;
+mod encodings;
 pub mod error;
 pub mod event;
 pub mod http;

@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chacha20::rand_core::SeedableRng as _;
+use chacha20::rand_core::{Rng as _, SeedableRng as _};
 
 use jwt_reissuer::crypto::{BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey};
 use jwt_reissuer::error::Rejection;

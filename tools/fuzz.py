@@ -11,7 +11,7 @@ import base64
 import json
 import os
 import re
-from pathlib import Path
+import shutil
 from typing import Dict, Iterator, List, Tuple
 
 import cache

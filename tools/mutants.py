@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 from collections import Counter
-from pathlib import Path
 from typing import Dict, Iterator, List, Tuple
 
 import cache

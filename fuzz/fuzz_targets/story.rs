@@ -104,6 +104,7 @@ enum Content {
 
 /// The host, and its book.
 struct Host {
+    is_really_signed: bool,
     reissuer: Reissuer,
     now: Now,
     owed: BTreeMap<StreamId, Owed>,
@@ -111,7 +112,6 @@ struct Host {
     /// Every fetch that was ever begun, the latest last; with when, and whether it was answered
     fetches: Vec<(FetchId, Duration, bool)>,
     /// The kid of the set in use, and when it came
-    is_really_signed: bool,
     jwks: [Option<(&'static str, Duration)>; 2],
     keyring: Option<&'static pair::Pair>,
     jtis: HashSet<String>,
