@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm no-std run stop test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge
+.PHONY: help setup build wasm no-std run stop test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,11 +55,12 @@ e2e-aws: preflight-aws setup-aws wasm judge ## the whole walk to AWS, by unmodif
 	@exec $(VENV_PYTHON) tests/aws/namespace.py -c tests/aws/pytest.ini tests/aws $(PYTEST_ARGS)
 	@echo "e2e-aws: passed, with the aws CLI and boto3 against versitygw and MinIO, and a second kube-apiserver"
 
-lint: ## formatting and warnings
+lint: setup-python ## formatting and warnings
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-lint --all-targets -- -D warnings
+	$(VENV_PYTHON) -m ruff check --quiet --select F tools tests
 	@echo "lint: formatted, and no warnings"
 
 deny: ## licences, sources and known vulnerabilities of what is depended on
@@ -85,6 +86,9 @@ fmt: ## format the Rust code
 clean: stop ## remove what was built here; what 'make setup' installed stays
 	rm -rf target build run
 	@echo "clean: target, build and run are gone"
+
+setup-python:
+	@$(SETUP) python
 
 setup-wasm:
 	@$(SETUP) wasm-toolchain

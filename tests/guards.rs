@@ -192,11 +192,26 @@ fn a_generator_that_repeats_itself_gives_no_key_away() {
         assert!(nonces.insert(signature[..32].to_vec()), "r of {number} was there before");
         assert_eq!(SoftwareCrypto.verify(key.public(), &number.to_be_bytes(), &signature), Ok(()));
     }
-    // Nor does a signature of RSA depend on what it is blinded with.
-    let key = signing_key(&keys()[1]);
-    let signatures =
-        [0, 0, 255].map(|seed| SoftwareCrypto.sign(&key, b"text", &mut Rng::from_seed([seed; 32])).unwrap());
-    assert!(signatures.iter().all(|signature| *signature == signatures[0]));
+}
+
+#[test]
+fn every_signature_draws_on_the_generator() {
+    let p256 = p256::SecretKey::from_slice(&[7; 32]).unwrap().to_pkcs8_der().unwrap();
+    let p384 = p384::SecretKey::from_slice(&[7; 48]).unwrap().to_pkcs8_der().unwrap();
+    let signed = |key: &SigningKey, seed: u8| {
+        let mut rng = Rng::from_seed([seed; 32]);
+        let signature = SoftwareCrypto.sign(key, b"text", &mut rng).unwrap();
+        assert_ne!(rng.next_u64(), Rng::from_seed([seed; 32]).next_u64(), "nothing was drawn");
+        signature
+    };
+    for der in [p256, p384] {
+        let key = SigningKey::from_pkcs8_der(der.as_bytes()).unwrap();
+        // RFC 6979 section 3.6: what is drawn is added to key and message.
+        assert_ne!(signed(&key, 1), signed(&key, 2));
+    }
+    // RSA is blinded by it, which leaves nothing of itself in the signature.
+    let rsa = signing_key(&keys()[1]);
+    assert_eq!(signed(&rsa, 1), signed(&rsa, 2));
 }
 
 #[test]

@@ -27,6 +27,7 @@ CARGO_MUTANTS = "27.1.0"
 
 CHOICE = "JWT_REISSUER_WASM_TOOLCHAIN"
 RUSTUP_SECONDS = 120.0
+NIGHTLY_SECONDS = 600.0
 DEBIAN_PACKAGES = ("rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "lld-22", "wasi-libc")
 DEBIAN_CARGO = Path("/usr/bin/cargo")
 DEBIAN_RUSTC = Path("/usr/bin/rustc")
@@ -111,12 +112,14 @@ def install_cargo_mutants() -> Path:
 
 
 def nightly(what: str) -> None:
-    """SetupError where there is no nightly toolchain for `what`."""
+    """Makes sure of a nightly toolchain for `what`; SetupError where none is to be had."""
     if shutil.which("rustup") is None:
         raise SetupError(f"{what} needs a nightly Rust, and there is no rustup here to give one: see https://rustup.rs")
     answer = subprocess.run(["rustup", "run", "nightly", "rustc", "--version"], capture_output=True, text=True)
     if answer.returncode != 0:
-        raise SetupError(f"{what} needs a nightly Rust, and none is installed: run `rustup toolchain install nightly`")
+        cache.root().mkdir(parents=True, exist_ok=True)
+        command = ["rustup", "toolchain", "install", "nightly", "--profile", "minimal"]
+        cache.run(command, what=f"{' '.join(command)}, for {what}", log=cache.root() / "rustup.log", timeout=NIGHTLY_SECONDS)
 
 
 def _cargo_tool(name: str, version: str) -> Path:
