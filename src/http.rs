@@ -17,6 +17,10 @@ pub use crate::response::Response;
 pub const MAX_BODY: usize = 64 * 1024;
 /// Most bytes that are kept of a header field which holds no token.
 const MAX_FIELD: usize = 1024;
+/// Most bytes that are kept of all such fields together, beside the beginning of each.
+const MAX_FIELDS: usize = 4 * MAX_FIELD;
+/// The beginning of a field: enough to tell what kind of body a field announces.
+const FIELD_BEGINNING: usize = 64;
 
 /// What we answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +48,20 @@ pub enum Route {
         endpoint: Endpoint,
         /// How
         method: Method,
-        /// What follows `?`, as it came
-        query: Option<String>,
+        /// What its query asks for, of an endpoint that answers with a token
+        asked: Asked,
     },
+}
+
+/// The audience that a query asks for. Nothing else of a query is kept: a request may wait, and a thousand of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// None
+    Nothing,
+    /// This one, decoded, and cut where it is longer than any that can be configured
+    For(Vec<u8>),
+    /// More than one
+    Several,
 }
 
 /// What a filter answers.
@@ -135,9 +150,8 @@ impl Route {
         }
         match endpoint.method(method) {
             Some(method) => {
-                // A query that is not text cannot name an audience; it is ignored like any other unknown one.
-                let query = query.and_then(|query| core::str::from_utf8(query).ok()).map(ToString::to_string);
-                Self::Ours { endpoint, method, query }
+                let asked = query.filter(|_| endpoint.is_token()).map_or(Asked::Nothing, Asked::by);
+                Self::Ours { endpoint, method, asked }
             }
             None => Self::Refused(Rejection::MethodNotAllowed { allow: endpoint.allow() }),
         }
@@ -162,6 +176,22 @@ impl Endpoint {
             (b"HEAD", false) => Some(Method::Head),
             (b"OPTIONS", false) => Some(Method::Options),
             _ => None,
+        }
+    }
+}
+
+impl Asked {
+    /// A parameter without a value counts as not given (RFC 6749 section 3.1); everything else in the query is ignored.
+    fn by(query: &[u8]) -> Self {
+        // A query that is not text cannot name an audience; it is ignored like any other unknown one.
+        if core::str::from_utf8(query).is_err() {
+            return Self::Nothing;
+        }
+        let mut given = parameters(query).filter(|(name, value)| name == b"audience" && !value.is_empty());
+        match (given.next(), given.next()) {
+            (None, _) => Self::Nothing,
+            (Some((_, audience)), None) => Self::For(audience),
+            (Some(_), Some(_)) => Self::Several,
         }
     }
 }
@@ -224,12 +254,14 @@ impl Request {
 
     /// A request from all its headers, of which only those of [`Request::HEADERS`] are kept.
     pub fn new(route: Route, headers: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>, body: Body) -> Self {
+        let mut room = MAX_FIELDS;
         let kept = headers.into_iter().filter_map(|(name, mut value)| {
             let name = Self::HEADERS.iter().find(|kept| name.eq_ignore_ascii_case(kept.as_bytes()))?;
             // A request may wait, and a thousand of them: of what is no token, only so much as anybody means is kept.
             if *name != "authorization" {
-                value.truncate(MAX_FIELD);
+                value.truncate(MAX_FIELD.min(room).max(FIELD_BEGINNING));
                 value.shrink_to_fit();
+                room = room.saturating_sub(value.len());
             }
             Some(((*name).to_string(), value))
         });
@@ -322,17 +354,15 @@ impl Request {
             && essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
     }
 
-    /// The audience asked for in the query, decoded. A parameter without a value counts as not given (RFC 6749
-    /// section 3.1); everything else in the query is ignored.
+    /// The audience asked for in the query.
     ///
     /// # Errors
     /// [`Rejection::Ambiguous`] where it is asked for twice: what we issue has one audience.
-    pub fn audience(&self) -> Result<Option<Vec<u8>>, Rejection> {
-        let Route::Ours { query: Some(query), .. } = &self.route else { return Ok(None) };
-        let mut given = parameters(query.as_bytes()).filter(|(name, value)| name == b"audience" && !value.is_empty());
-        match (given.next(), given.next()) {
-            (_, Some(_)) => Err(Rejection::Ambiguous("audience is given twice")),
-            (first, None) => Ok(first.map(|(_, value)| value)),
+    pub fn audience(&self) -> Result<Option<&[u8]>, Rejection> {
+        match &self.route {
+            Route::Ours { asked: Asked::Several, .. } => Err(Rejection::Ambiguous("audience is given twice")),
+            Route::Ours { asked: Asked::For(audience), .. } => Ok(Some(audience)),
+            _ => Ok(None),
         }
     }
 
@@ -349,7 +379,7 @@ impl Request {
 }
 
 /// Names and values of `application/x-www-form-urlencoded` text, decoded. What is not a valid escape stays as it is, and
-/// so equals nothing that is configured.
+/// so equals nothing that is configured; what is longer than anybody means is cut, and equals nothing either.
 pub(crate) fn parameters(text: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
     text.split(|byte| *byte == b'&').map(|pair| {
         let mut halves = pair.splitn(2, |byte| *byte == b'=');
@@ -359,9 +389,11 @@ pub(crate) fn parameters(text: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)
 
 fn form_decoded(text: &[u8]) -> Vec<u8> {
     let hex = |byte: Option<&u8>| char::from(*byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut decoded = Vec::with_capacity(text.len());
+    let mut decoded = Vec::with_capacity(text.len().min(MAX_FIELD));
     let mut rest = text;
-    while let Some((byte, after)) = rest.split_first() {
+    while decoded.len() < MAX_FIELD
+        && let Some((byte, after)) = rest.split_first()
+    {
         rest = after;
         match (byte, hex(after.first()), hex(after.get(1))) {
             (b'%', Some(high), Some(low)) => {

@@ -286,7 +286,7 @@ impl Reissuer {
             Some(key) => plausible.verify(key, &*self.crypto)?,
             None => return Err(Rejection::UnknownKey { kid: plausible.kid().to_string() }.into()),
         };
-        let grant = policy::allow(&self.config, &subject, audience.as_deref(), now.unix)?;
+        let grant = policy::allow(&self.config, &subject, audience, now.unix)?;
 
         let jti = self.random_uuid();
         let claims = Claims::of(&subject, &self.config.claims, self.config.issuer.as_str(), &grant, now.unix, jti);

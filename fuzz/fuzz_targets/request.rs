@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use jwt_reissuer::Config;
-use jwt_reissuer::http::{Body, Endpoint, Field, MAX_BODY, Method, Request, Route};
+use jwt_reissuer::http::{Asked, Body, Endpoint, Field, MAX_BODY, Method, Request, Route};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
@@ -62,7 +62,7 @@ fn check_route(route: &Route, config: &Config, which: usize, method: &[u8], auth
     match route {
         Route::NotOurs => assert!(!ours || (endpoint.is_none() && shared_host)),
         Route::Refused(rejection) => assert!([404, 405].contains(&rejection.status()), "{rejection:?}"),
-        Route::Ours { endpoint: found, method: found_method, query } => {
+        Route::Ours { endpoint: found, method: found_method, asked } => {
             assert_eq!(Some(*found), endpoint, "a path that is not exactly ours");
             assert!(if found.is_token() { config.serve.tokens } else { config.serve.documents });
             let name = match found_method {
@@ -73,8 +73,9 @@ fn check_route(route: &Route, config: &Config, which: usize, method: &[u8], auth
             };
             assert_eq!(method, name.as_bytes());
             assert_eq!(found.is_token(), *found_method == Method::Post);
-            if let Some(query) = query {
-                assert_eq!(query.as_bytes(), &path[end + 1..]);
+            if let Asked::For(audience) = asked {
+                assert!(found.is_token() && !audience.is_empty());
+                assert!(audience.len() < path.len() - end, "more than the query holds");
             }
         }
     }
@@ -101,9 +102,10 @@ fn check_request(request: &Request, headers: &[(Vec<u8>, Vec<u8>)], body: &Body)
         assert!(value.len() >= 6 && value[..6].eq_ignore_ascii_case(b"bearer"));
     }
     if let Ok(Some(audience)) = request.audience() {
-        assert!(!audience.is_empty());
-        let Route::Ours { query: Some(query), .. } = &request.route else { panic!("an audience of no query") };
-        assert!(audience.len() <= query.len());
+        let Route::Ours { asked: Asked::For(asked), .. } = &request.route else {
+            panic!("an audience that nobody asked for")
+        };
+        assert_eq!(audience, asked);
     }
     for endpoint in [Endpoint::Reissue, Endpoint::Token] {
         if request.check_body(endpoint).is_ok() {
