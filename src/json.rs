@@ -238,6 +238,7 @@ impl<'de> Visitor<'de> for Nested {
         while let Some(item) = items.next_element_seed(inner)? {
             array.push(item);
         }
+        fit(&mut array);
         Ok(Json::Array(array))
     }
 
@@ -247,6 +248,7 @@ impl<'de> Visitor<'de> for Nested {
         while let Some(name) = members.next_key::<String>()? {
             object.push((name, members.next_value_seed(inner)?));
         }
+        fit(&mut object);
         // Sorting finds a repeated name in n log n, so that a text of ten thousand members costs no more than its length.
         let mut names: Vec<&str> = object.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
@@ -254,6 +256,13 @@ impl<'de> Visitor<'de> for Nested {
             return Err(A::Error::custom("a member is given twice"));
         }
         Ok(Json::Object(Object(object)))
+    }
+}
+
+/// Room is made for four at once: arrays of one in arrays of one would take 64 bytes for each byte of the text.
+fn fit<T>(list: &mut Vec<T>) {
+    if list.capacity() / 2 >= list.len() {
+        list.shrink_to_fit();
     }
 }
 
