@@ -187,10 +187,11 @@ impl Asked {
         if core::str::from_utf8(query).is_err() {
             return Self::Nothing;
         }
-        let mut given = parameters(query).filter(|(name, value)| name == b"audience" && !value.is_empty());
+        let mut given =
+            parameters(query).filter(|(name, value)| !value.is_empty() && form_decoded(name).eq(*b"audience"));
         match (given.next(), given.next()) {
             (None, _) => Self::Nothing,
-            (Some((_, audience)), None) => Self::For(audience),
+            (Some((_, audience)), None) => Self::For(form_decoded(audience).take(MAX_FIELD).collect()),
             (Some(_), Some(_)) => Self::Several,
         }
     }
@@ -378,33 +379,35 @@ impl Request {
     }
 }
 
-/// Names and values of `application/x-www-form-urlencoded` text, decoded. What is not a valid escape stays as it is, and
-/// so equals nothing that is configured; what is longer than anybody means is cut, and equals nothing either.
-pub(crate) fn parameters(text: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
+/// Names and values of `application/x-www-form-urlencoded` text, as they stand there: most are nobody's, and decoding thirty
+/// thousand of them would cost more than a signature.
+pub(crate) fn parameters(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     text.split(|byte| *byte == b'&').map(|pair| {
         let mut halves = pair.splitn(2, |byte| *byte == b'=');
-        (form_decoded(halves.next().unwrap_or_default()), form_decoded(halves.next().unwrap_or_default()))
+        (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
     })
 }
 
-fn form_decoded(text: &[u8]) -> Vec<u8> {
+/// A name or value of [`parameters`], decoded byte by byte. What is not a valid escape stays as it is, and so equals nothing
+/// that is configured.
+pub(crate) fn form_decoded(text: &[u8]) -> impl Iterator<Item = u8> {
     let hex = |byte: Option<&u8>| char::from(*byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut decoded = Vec::with_capacity(text.len().min(MAX_FIELD));
     let mut rest = text;
-    while decoded.len() < MAX_FIELD
-        && let Some((byte, after)) = rest.split_first()
-    {
+    core::iter::from_fn(move || {
+        let (byte, after) = rest.split_first()?;
         rest = after;
-        match (byte, hex(after.first()), hex(after.get(1))) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high << 4) | low);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            (b'+', ..) => decoded.push(b' '),
-            _ => decoded.push(*byte),
+        match byte {
+            b'+' => Some(b' '),
+            b'%' => match (hex(after.first()), hex(after.get(1))) {
+                (Some(high), Some(low)) => {
+                    rest = after.get(2..).unwrap_or_default();
+                    Some((high << 4) | low)
+                }
+                _ => Some(b'%'),
+            },
+            byte => Some(*byte),
         }
-    }
-    decoded
+    })
 }
 
 fn split_query(path: &[u8]) -> (&[u8], Option<&[u8]>) {

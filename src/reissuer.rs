@@ -311,8 +311,9 @@ impl Reissuer {
         let ambiguous = Rejection::Ambiguous("a token in the Authorization header, and a form");
         match &request.body {
             Body::Read(form) => {
-                let mut names = http::parameters(form).map(|(name, _)| name);
-                let second = names.any(|name| matches!(name.as_slice(), b"access_token" | b"subject_token"));
+                let is = |name, other: &str| http::form_decoded(name).eq(other.bytes());
+                let second =
+                    http::parameters(form).any(|(name, _)| is(name, "access_token") || is(name, "subject_token"));
                 if second { Err(ambiguous.into()) } else { Ok(()) }
             }
             Body::Unread if self.config.read_forms => Err(Stop::NeedBody),
