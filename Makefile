@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm no-std run stop test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge
+.PHONY: help setup build wasm no-std run stop test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,11 @@ mutants: ## break the core in one place at a time and see whether a test notices
 
 miri: ## tests of the core in Miri, which sees undefined behaviour in what is depended on; with a nightly Rust
 	@python3 tools/miri.py
+bench: ## how long hostile requests are refused for, and with how much heap, beside tokens that are reissued
+	cargo bench --package jwt-reissuer --bench refusals
+
+hostile: setup-wasm setup-envoy wasm ## a million hostile requests to a real Envoy, whose memory has to stay; REQUESTS=100000 for less
+	@$(VENV_PYTHON) tests/e2e/hostile.py $(REQUESTS)
 
 fmt: ## format the Rust code
 	cargo fmt --all
