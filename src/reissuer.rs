@@ -134,7 +134,11 @@ impl Reissuer {
     ///
     /// # Errors
     /// The answer to send at once, where too many wait.
-    pub fn wait(&mut self, stream: StreamId, request: Request, key: SourceKey, now: Now) -> Result<(), Response> {
+    pub fn wait(&mut self, stream: StreamId, mut request: Request, key: SourceKey, now: Now) -> Result<(), Response> {
+        // What was read has been judged before anything was waited for, and would be kept a thousand times.
+        if matches!(request.body, Body::Read(_)) {
+            request.body = Body::None;
+        }
         let until = now.monotonic.saturating_add(key.timeout(&self.config)).saturating_add(PATIENCE);
         self.keep_waiting(Waiting { stream, request, waits_for: WaitsFor::Source(key), until })
     }

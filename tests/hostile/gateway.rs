@@ -142,16 +142,20 @@ impl Gateway {
 
     /// What the filter does with a request, and what it copies for it.
     pub fn judge(&mut self, wire: &Wire) -> Outcome {
-        let request = self.request(wire);
+        self.judged(wire).1
+    }
+
+    fn judged(&mut self, wire: &Wire) -> (Request, Outcome) {
+        let mut request = self.request(wire);
         let Scenario { reissuer, now, .. } = &mut self.scenario;
         let mut outcome = reissuer.handle(&request, *now);
         if matches!(outcome, Outcome::NeedBody { .. }) {
-            reissuer.await_body(1, request, *now).expect("there is room");
-            let mut request = reissuer.take(1).expect("it waits");
+            reissuer.await_body(u32::MAX, request, *now).expect("there is room");
+            request = reissuer.take(u32::MAX).expect("it waits");
             request.body = wire.body.clone().map_or(Body::None, Body::Read);
             outcome = reissuer.handle(&request, *now);
         }
-        outcome
+        (request, outcome)
     }
 
     fn request(&self, wire: &Wire) -> Request {
@@ -167,8 +171,7 @@ impl Gateway {
 
     /// Has a request wait for keys.
     pub fn keep_waiting(&mut self, stream: u32, wire: &Wire) {
-        let request = self.request(wire);
-        let Outcome::Defer(key) = self.scenario.reissuer.handle(&request, self.scenario.now) else { panic!("no keys") };
+        let (request, Outcome::Defer(key)) = self.judged(wire) else { panic!("there are no keys to wait for") };
         self.scenario.reissuer.wait(stream, request, key, self.scenario.now).expect("there is room");
     }
 
