@@ -79,9 +79,10 @@ mutants: ## break the core in one place at a time and see whether a test notices
 miri: ## tests of the core in Miri, which sees undefined behaviour in what is depended on; with a nightly Rust
 	@python3 tools/miri.py
 bench: ## how long hostile requests are refused for, and with how much heap, beside tokens that are reissued
+bench: ## time and heap of hostile requests that are refused, beside tokens that are reissued
 	cargo bench --package jwt-reissuer --bench refusals
 
-hostile: setup-wasm setup-envoy wasm ## a million hostile requests to a real Envoy, whose memory has to stay; REQUESTS=100000 for less
+hostile: setup-wasm setup-envoy wasm ## a million hostile requests to a real Envoy, whose memory must not grow; REQUESTS=100000 for fewer
 	@$(VENV_PYTHON) tests/e2e/hostile.py $(REQUESTS)
 
 fmt: ## format the Rust code
