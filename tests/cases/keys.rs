@@ -1,0 +1,192 @@
+//! Cases X: keys and configurations. All but a fault while signing are refused at the start, with the reason.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chacha20::rand_core::SeedableRng as _;
+use jwt_reissuer::crypto::{BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey};
+use jwt_reissuer::event::Event;
+use jwt_reissuer::{Config, Reissuer};
+use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
+use serde_json::{Value, json};
+
+use crate::der;
+use crate::scenario::{OUR_HOST, Scenario, keys};
+use crate::{same, status_now, status_of, unknown};
+
+fn start(keyring: &str) -> Result<Reissuer, String> {
+    start_with(Box::new(SoftwareCrypto), |config| {
+        config["signing_keys"]["from"] = json!({ "dangerous_inline": keyring })
+    })
+}
+
+fn start_with(crypto: Box<dyn Crypto>, edit: impl FnOnce(&mut Value)) -> Result<Reissuer, String> {
+    let mut config = json!({
+        "issuer": format!("https://{OUR_HOST}"),
+        "audiences": ["sts.amazonaws.com"],
+        "signing_keys": { "from": { "dangerous_inline": keys()[1] } },
+        "trusted_issuers": [{
+            "name": "prod", "issuer": "https://kubernetes.default.svc", "audiences": ["jwt-reissuer"],
+            "jwks": { "envoy_cluster": "kubernetes", "authority": "kubernetes.default.svc" }
+        }]
+    });
+    edit(&mut config);
+    let config = Config::from_json(config.to_string().as_bytes(), &|_| None).map_err(|error| error.to_string())?;
+    Reissuer::new(config, crypto, [3; 32]).map_err(|error| error.to_string())
+}
+
+fn refused(start: Result<Reissuer, String>, reason: &str) -> Result<(), String> {
+    match start {
+        Ok(_) => Err("taken".into()),
+        Err(error) if error.contains(reason) => Ok(()),
+        Err(error) => Err(format!("{error:?} does not say {reason:?}")),
+    }
+}
+
+pub fn no_usable_key(given: &str, expect: &Value) -> Result<(), String> {
+    same("expectation", expect, &json!({ "start": "refused", "default_key": "none exists" }))?;
+    let [one, two] = keys();
+    let public = rsa_key(1).as_public_key().to_public_key_pem(Default::default()).unwrap();
+    match given {
+        "key absent" => {
+            let absent = |config: &mut Value| drop(config.as_object_mut().unwrap().remove("signing_keys"));
+            refused(start_with(Box::new(SoftwareCrypto), absent), "signing_keys: is missing")
+        }
+        "empty" => refused(start(""), "must not be empty").or_else(|_| refused(start("\n"), "empty")),
+        "public PEM" => refused(start(&public), "has no private key"),
+        "certificate" => refused(start(&one.replace("PRIVATE KEY", "CERTIFICATE")), "is a PEM of CERTIFICATE"),
+        "encrypted PEM" => refused(start(&one.replace("PRIVATE", "ENCRYPTED PRIVATE")), "is an encrypted key"),
+        "two keys in one PEM" => refused(start(&format!("{one}{two}")), "holds more than one key"),
+        _ => unknown(given),
+    }
+}
+
+fn rsa_key(seed: u8) -> rsa::PrivateKey {
+    rsa::PrivateKey::new(&mut Rng::from_seed([seed; 32]), 2048).unwrap()
+}
+
+pub fn bad_key(given: &str, expect: &Value) -> Result<(), String> {
+    same("expectation", expect, &json!({ "start": "refused" }))?;
+    let generated = |bits, exponent: u32| {
+        let exponent = rsa::BoxedUint::from(exponent);
+        rsa::PrivateKey::new_with_exp(&mut Rng::from_seed([9; 32]), bits, exponent).unwrap()
+    };
+    let pem = |key: &rsa::PrivateKey| key.to_pkcs8_pem(Default::default()).unwrap().to_string();
+    let whole = der::Rsa::of(&rsa_key(5));
+    // As the good ones of the kind are taken, it is the fault that is refused.
+    start(&whole.pem()).map(drop).map_err(|error| format!("the key before it was broken: {error}"))?;
+    let p256 =
+        |scalar: &[u8; 32]| der::Ec { curve: der::P256, scalar: scalar.to_vec(), point: der::p256_point(&[7; 32]) };
+    start(&p256(&[7; 32]).pem()).map(drop).map_err(|error| format!("the key before it was broken: {error}"))?;
+    match given {
+        "RSA 1024" => refused(start(&pem(&generated(1024, 65_537))), "an RSA key of 1024 bits; 2048 to 8192 are taken"),
+        "RSA 2047" => refused(start(&pem(&generated(2047, 65_537))), "an RSA key of 2047 bits; 2048 to 8192 are taken"),
+        "e=3" => refused(start(&pem(&generated(2048, 3))), "an RSA public exponent that is even, under 65537"),
+        "multi-prime RSA" => refused(start(&whole.with_a_third_prime().pem()), "an RSA key of more than two primes"),
+        "dp/dq/qinv inconsistent" => {
+            for part in [der::Part::Exponent1, der::Part::Exponent2, der::Part::Coefficient] {
+                refused(start(&whole.with_changed(part).pem()), "whose numbers do not belong together")?;
+            }
+            Ok(())
+        }
+        "n != p*q" => {
+            for part in [der::Part::Prime1, der::Part::Prime2, der::Part::PrivateExponent] {
+                refused(start(&whole.with_changed(part).pem()), "whose numbers do not belong together")?;
+            }
+            let other = der::Rsa::of(&rsa_key(6));
+            refused(start(&whole.with_modulus_of(&other).pem()), "whose numbers do not belong together")
+        }
+        "secp256k1" => {
+            let other = der::Ec { curve: der::SECP256K1, ..p256(&[7; 32]) };
+            refused(start(&other.pem()), "a key of another curve than P-256 and P-384")
+        }
+        "EC scalar 0 or >= n" => {
+            refused(start(&p256(&[0; 32]).pem()), "whose numbers do not belong together")?;
+            refused(start(&p256(&der::P256_ORDER).pem()), "whose numbers do not belong together")?;
+            refused(start(&p256(&[0xff; 32]).pem()), "whose numbers do not belong together")
+        }
+        "public point not d*G" => refused(start(&p256(&[8; 32]).pem()), "whose numbers do not belong together"),
+        _ => unknown(given),
+    }
+}
+
+pub fn keys_that_do_not_agree(given: &str, expect: &Value) -> Result<(), String> {
+    same("expectation", expect, &json!({ "start": "refused" }))?;
+    let public = rsa_key(1).as_public_key().to_public_key_pem(Default::default()).unwrap();
+    let keyring = |keys: Value| start(&STANDARD.encode(json!({ "keys": keys }).to_string()));
+    match given {
+        // A pair of two different keys cannot be written: an entry is one key, and its public half is computed.
+        "JWKS entry that does not match the private key" => refused(
+            keyring(json!([{ "private_key": keys()[1], "public_key": public }])),
+            "keys[0]: takes exactly one of private_key, public_key",
+        ),
+        "two entries, one kid" => refused(
+            keyring(json!([{ "private_key": keys()[1], "kid": "a" }, { "public_key": public, "kid": "a" }])),
+            "keys[1].kid: is the kid of an earlier key",
+        ),
+        _ => unknown(given),
+    }
+}
+
+pub fn bad_configuration(given: &str, expect: &Value) -> Result<(), String> {
+    same("expectation", expect, &json!({ "start": "refused" }))?;
+    let long = format!("https://{}.example.com", "a".repeat(255));
+    let (member, value) = match given {
+        "issuer http://" => ("issuer", json!("http://reissuer.example.com")),
+        "issuer with query" => ("issuer", json!("https://reissuer.example.com?x=1")),
+        "fragment" => ("issuer", json!("https://reissuer.example.com#x")),
+        "userinfo" => ("issuer", json!("https://user@reissuer.example.com")),
+        "trailing slash" => ("issuer", json!("https://reissuer.example.com/")),
+        "dot segment" => ("issuer", json!("https://reissuer.example.com/a/../b")),
+        "> 255 chars" => ("issuer", json!(long)),
+        "non-ASCII host" => ("issuer", json!("https://r\u{e9}issuer.example.com")),
+        "audiences []" => ("audiences", json!([])),
+        "ttl 0" => ("ttl", json!("0s")),
+        "ttl > 12 h" => ("ttl", json!("43201s")),
+        "unknown config member" => ("unknown", json!(true)),
+        _ => unknown(given),
+    };
+    let start = start_with(Box::new(SoftwareCrypto), |config| config[member] = value);
+    refused(
+        start.map_err(|error| if error.starts_with(&format!("{member}: ")) { error } else { String::new() }),
+        member,
+    )
+}
+
+/// Signs with one bit of the signature turned when it is told to.
+struct Faulty(Rc<Cell<bool>>);
+
+impl Crypto for Faulty {
+    fn verify(&self, key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        SoftwareCrypto.verify(key, message, signature)
+    }
+
+    fn sign(&self, key: &SigningKey, message: &[u8], rng: &mut Rng) -> Result<Vec<u8>, SigningFailed> {
+        let mut signature = SoftwareCrypto.sign(key, message, rng)?;
+        signature[9] ^= u8::from(self.0.get());
+        Ok(signature)
+    }
+}
+
+pub fn failing_self_test(_: &str, expect: &Value) -> Result<(), String> {
+    same("expectation", expect, &json!({ "start": "refused" }))?;
+    let broken = Rc::new(Cell::new(true));
+    refused(start_with(Box::new(Faulty(broken)), |_| ()), "the self-test failed")
+}
+
+pub fn fault_while_signing(_: &str, expect: &Value) -> Result<(), String> {
+    let broken = Rc::new(Cell::new(false));
+    let mut scenario = Scenario::with(Box::new(Faulty(Rc::clone(&broken))), |_| ());
+    same("before", status_now(&mut scenario, "cluster-key"), 200)?;
+    scenario.events();
+    broken.set(true);
+    let token = scenario.token("cluster-key", |_| ());
+    let response = scenario.reissue("/reissue", &token);
+    status_of(&response, expect)?;
+    same("a token in the answer", response.body.windows(2).any(|text| text == b"ey"), false)?;
+    same("the alarm", scenario.events().contains(&Event::SigningLatched), true)?;
+    broken.set(false);
+    same("after", json!(status_now(&mut scenario, "cluster-key")), expect["status"].clone())
+}
