@@ -1,5 +1,8 @@
 //! Cases A: what the API server does, and when.
 
+use std::time::Duration;
+
+use jwt_reissuer::http::Response;
 use jwt_reissuer::{Answer, Outcome};
 use serde_json::{Value, json};
 
@@ -14,16 +17,46 @@ fn warm() -> Scenario {
     scenario
 }
 
-pub fn cold_and_refused(_: &str, expect: &Value) -> Result<(), String> {
+/// Lets a request come on a cold cache, whose fetch is refused after that time or never. How long the request took, and its
+/// answer.
+fn cold(refused_after: Option<Duration>) -> Result<(Duration, Response), String> {
     let mut scenario = Scenario::new(|_| ());
-    scenario.jwks = None;
-    let token = scenario.token("cluster-key", |_| ());
-    let before = scenario.now.monotonic;
-    let response = scenario.reissue("/reissue", &token);
-    status_of(&response, expect)?;
-    same("Retry-After", response.get("retry-after").is_some(), expect["retry_after"].as_bool().unwrap())?;
-    let took = (scenario.now.monotonic - before).as_secs_f64();
-    if took <= expect["within_s"].as_f64().unwrap() { Ok(()) } else { Err(format!("took {took} s")) }
+    let bearer = format!("Bearer {}", scenario.token("cluster-key", |_| ()));
+    let request = scenario.request("POST", "/reissue", &[("authorization", &bearer)]);
+    let Outcome::Defer(key) = scenario.reissuer.handle(&request, scenario.now) else { panic!("cold") };
+    scenario.reissuer.wait(1, request, key, scenario.now).unwrap();
+    let fetch = scenario.reissuer.poll_fetch(scenario.now).unwrap();
+    let begun = scenario.now.monotonic;
+    for _ in 0..200 {
+        let took = scenario.now.monotonic - begun;
+        if refused_after == Some(took) {
+            let refusal = Answer::Response { status: 503, body: b"no healthy upstream" };
+            scenario.reissuer.handle_fetched(fetch.id, refusal, scenario.now);
+        }
+        if let Some((_, response)) = scenario.reissuer.poll_waiting(scenario.now) {
+            return Ok((took, response));
+        }
+        // Nothing comes of the fetches after it either.
+        while scenario.reissuer.poll_fetch(scenario.now).is_some() {}
+        scenario.now.monotonic += Duration::from_millis(50);
+    }
+    Err("not answered in ten seconds".into())
+}
+
+pub fn cold_and_refused(_: &str, expect: &Value) -> Result<(), String> {
+    let limit = Duration::from_secs_f64(expect["within_s"].as_f64().unwrap());
+    // Refused at once and after a while, and a server that hangs: it never even refuses.
+    for refused_after in [Some(Duration::ZERO), Some(Duration::from_secs(1)), None] {
+        let (took, response) = cold(refused_after).map_err(|saw| format!("{refused_after:?}: {saw}"))?;
+        status_of(&response, expect)?;
+        same("Retry-After", response.get("retry-after").is_some(), expect["retry_after"].as_bool().unwrap())?;
+        match refused_after {
+            Some(refused) => same("answered when it was refused", took, refused)?,
+            None if took <= limit => {}
+            None => return Err(format!("a server that hangs: took {took:?}")),
+        }
+    }
+    Ok(())
 }
 
 /// The API server goes away, and so much later a good token comes.
