@@ -134,27 +134,47 @@ pub fn keys_that_do_not_agree(given: &str, expect: &Value) -> Result<(), String>
 
 pub fn bad_configuration(given: &str, expect: &Value) -> Result<(), String> {
     same("expectation", expect, &json!({ "start": "refused" }))?;
-    let long = format!("https://{}.example.com", "a".repeat(255));
-    let (member, value) = match given {
-        "issuer http://" => ("issuer", json!("http://reissuer.example.com")),
-        "issuer with query" => ("issuer", json!("https://reissuer.example.com?x=1")),
-        "fragment" => ("issuer", json!("https://reissuer.example.com#x")),
-        "userinfo" => ("issuer", json!("https://user@reissuer.example.com")),
-        "trailing slash" => ("issuer", json!("https://reissuer.example.com/")),
-        "dot segment" => ("issuer", json!("https://reissuer.example.com/a/../b")),
-        "> 255 chars" => ("issuer", json!(long)),
-        "non-ASCII host" => ("issuer", json!("https://r\u{e9}issuer.example.com")),
-        "audiences []" => ("audiences", json!([])),
-        "ttl 0" => ("ttl", json!("0s")),
-        "ttl > 12 h" => ("ttl", json!("43201s")),
-        "unknown config member" => ("unknown", json!(true)),
+    let host = "must have a host name in lower case";
+    let (member, value, reason) = match given {
+        "issuer http://" => {
+            ("issuer", json!("http://reissuer.example.com"), "must be an https URL; http is for a loopback host alone")
+        }
+        "issuer with query" => {
+            ("issuer", json!("https://reissuer.example.com?x=1"), "must have no query and no fragment")
+        }
+        "fragment" => ("issuer", json!("https://reissuer.example.com#x"), "must have no query and no fragment"),
+        "userinfo" => ("issuer", json!("https://user@reissuer.example.com"), host),
+        "trailing slash" => ("issuer", json!("https://reissuer.example.com/"), "must not end with a slash"),
+        "dot segment" => {
+            let reason = "must have no empty, . or .. segment in its path";
+            ("issuer", json!("https://reissuer.example.com/a/../b"), reason)
+        }
+        "> 255 chars" => {
+            // All else about it is right: with one character less it is taken.
+            start_with_member("issuer", json!(issuer_of_length(255))).map_err(|error| format!("255: {error}"))?;
+            ("issuer", json!(issuer_of_length(256)), "must not be longer than 255 characters")
+        }
+        "non-ASCII host" => ("issuer", json!("https://r\u{e9}issuer.example.com"), host),
+        "audiences []" => ("audiences", json!([]), "must not be empty"),
+        "ttl 0" => ("ttl", json!("0s"), "must be from 1m to 12h"),
+        "ttl > 12 h" => ("ttl", json!("43201s"), "must be from 1m to 12h"),
+        "unknown config member" => ("unknown", json!(true), "is not a setting of this version"),
         _ => unknown(given),
     };
-    let start = start_with(Box::new(SoftwareCrypto), |config| config[member] = value);
-    refused(
-        start.map_err(|error| if error.starts_with(&format!("{member}: ")) { error } else { String::new() }),
-        member,
-    )
+    match start_with_member(member, value) {
+        Ok(_) => Err("taken".into()),
+        Err(error) => same("refused", error, format!("{member}: {reason}")),
+    }
+}
+
+fn start_with_member(member: &str, value: Value) -> Result<Reissuer, String> {
+    start_with(Box::new(SoftwareCrypto), |config| config[member] = value)
+}
+
+/// An issuer as good as any, of so many characters.
+fn issuer_of_length(length: usize) -> String {
+    let root = format!("https://{OUR_HOST}/");
+    format!("{root}{}", "a".repeat(length - root.len()))
 }
 
 /// Signs with one bit of the signature turned when it is told to.
