@@ -9,7 +9,9 @@ use chacha20::rand_core::SeedableRng as _;
 use jwt_reissuer::crypto::{BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey};
 use jwt_reissuer::event::Event;
 use jwt_reissuer::{Config, Reissuer};
-use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
+use p256::elliptic_curve::bigint::Resize as _;
+use rsa::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _};
+use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
 use serde_json::{Value, json};
 
 use crate::der;
@@ -177,8 +179,13 @@ fn issuer_of_length(length: usize) -> String {
     format!("{root}{}", "a".repeat(length - root.len()))
 }
 
-/// Signs with one bit of the signature turned when it is told to.
-struct Faulty(Rc<Cell<bool>>);
+/// Signs as a processor with a fault in one half of the Chinese remainder does, when it is told to: right modulo one prime of
+/// `keys()[1]`, wrong modulo the other.
+struct Faulty {
+    /// The prime modulo which it is right
+    right: usize,
+    broken: Rc<Cell<bool>>,
+}
 
 impl Crypto for Faulty {
     fn verify(&self, key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
@@ -186,29 +193,49 @@ impl Crypto for Faulty {
     }
 
     fn sign(&self, key: &SigningKey, message: &[u8], rng: &mut Rng) -> Result<Vec<u8>, SigningFailed> {
-        let mut signature = SoftwareCrypto.sign(key, message, rng)?;
-        signature[9] ^= u8::from(self.0.get());
-        Ok(signature)
+        let signature = SoftwareCrypto.sign(key, message, rng)?;
+        Ok(if self.broken.get() { self.spoilt(&signature) } else { signature })
+    }
+}
+
+impl Faulty {
+    fn spoilt(&self, signature: &[u8]) -> Vec<u8> {
+        let private = rsa::PrivateKey::from_pkcs8_pem(&keys()[1]).unwrap();
+        let modulus = private.n().as_ref();
+        let step = private.primes()[self.right].as_ref().clone().resize(modulus.bits_precision());
+        let signature = rsa::BoxedUint::from_be_slice(signature, modulus.bits_precision()).unwrap();
+        let wrong = signature.wrapping_add(&step);
+        // Below 2^2048, or wrapped: either way the same remainder.
+        let wrong = if wrong < step || wrong >= *modulus { wrong.wrapping_sub(modulus) } else { wrong };
+        wrong.to_be_bytes().to_vec()
     }
 }
 
 pub fn failing_self_test(_: &str, expect: &Value) -> Result<(), String> {
     same("expectation", expect, &json!({ "start": "refused" }))?;
-    let broken = Rc::new(Cell::new(true));
-    refused(start_with(Box::new(Faulty(broken)), |_| ()), "the self-test failed")
+    for right in [0, 1] {
+        let faulty = Faulty { right, broken: Rc::new(Cell::new(true)) };
+        refused(start_with(Box::new(faulty), |_| ()), "the self-test failed")?;
+    }
+    Ok(())
 }
 
 pub fn fault_while_signing(_: &str, expect: &Value) -> Result<(), String> {
-    let broken = Rc::new(Cell::new(false));
-    let mut scenario = Scenario::with(Box::new(Faulty(Rc::clone(&broken))), |_| ());
-    same("before", status_now(&mut scenario, "cluster-key"), 200)?;
-    scenario.events();
-    broken.set(true);
-    let token = scenario.token("cluster-key", |_| ());
-    let response = scenario.reissue("/reissue", &token);
-    status_of(&response, expect)?;
-    same("a token in the answer", response.body.windows(2).any(|text| text == b"ey"), false)?;
-    same("the alarm", scenario.events().contains(&Event::SigningLatched), true)?;
-    broken.set(false);
-    same("after", json!(status_now(&mut scenario, "cluster-key")), expect["status"].clone())
+    same("signing", expect["signing"].as_str(), Some("latched off until restart"))?;
+    for right in [0, 1] {
+        let broken = Rc::new(Cell::new(false));
+        let mut scenario = Scenario::with(Box::new(Faulty { right, broken: Rc::clone(&broken) }), |_| ());
+        same("before", status_now(&mut scenario, "cluster-key"), 200)?;
+        scenario.events();
+        broken.set(true);
+        let token = scenario.token("cluster-key", |_| ());
+        let response = scenario.reissue("/reissue", &token);
+        status_of(&response, expect)?;
+        let released = response.body.windows(2).any(|text| text == b"ey");
+        same("a token in the answer", json!(released), expect["token_released"].clone())?;
+        same("the alarm", scenario.events().contains(&Event::SigningLatched), true)?;
+        broken.set(false);
+        same("after", json!(status_now(&mut scenario, "cluster-key")), expect["status"].clone())?;
+    }
+    Ok(())
 }
