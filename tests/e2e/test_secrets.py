@@ -10,15 +10,9 @@ from harness.gateway import Gateway
 from harness.kubernetes import ISSUER, ApiServer
 from harness.pki import private_pem
 from harness.processes import eventually
+from harness.secrets import found, parts, shown
 from harness.signing_keys import keyring, one_line, p256_key, private_entry, rsa_key
 from harness.tokens import Forger
-
-ADMIN_PAGES = ("/config_dump?include_eds", "/stats", "/stats/prometheus", "/clusters", "/listeners", "/certs", "/server_info")
-
-
-def parts(secret: str) -> set[str]:
-    """Pieces of it that nothing else has: a piece found is a secret found, however it was cut."""
-    return {secret[at : at + 40] for at in range(0, len(secret) - 40, 40)}
 
 
 @pytest.fixture
@@ -63,13 +57,9 @@ def test_no_secret_is_shown_anywhere(
     gateway_.write_signing_keys(one_line(other))
     eventually("the next key is in use", lambda: gateway_.log().count("signing keys loaded") >= 3, 30)
 
-    shown = {"log": gateway_.log(), **{page: gateway_.admin(page).text() for page in ADMIN_PAGES}}
-    assert "issued issuer=kubernetes" in shown["log"] and "signing_keys" in shown["/config_dump?include_eds"]
-    found = [
-        (secret, place) for secret, content in secrets.items() for place, text in shown.items()
-        if any(part in text for part in parts(content))
-    ]
-    assert not found
+    places = shown(gateway_)
+    assert "issued issuer=kubernetes" in places["log"] and "signing_keys" in places["/config_dump?include_eds"]
+    assert not found(secrets, places)
 
 
 def test_the_search_finds_what_is_there(gateway: tuple[Gateway, dict[str, str]]) -> None:
