@@ -6,6 +6,7 @@ import copy
 import json
 import socket
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ import pytest
 from harness import client, installed
 from harness.documents import DocumentServer
 from harness.gateway import Gateway, configure
+from harness.pki import private_pem
 from harness.processes import free_port
+from harness.secrets import found, shown
 from harness.supervised import supervised
 from harness.tokens import decode
 from harness.wall_clock import WallClock
@@ -39,6 +42,8 @@ class Judged:
     def __init__(self, gateway: Gateway, server: DocumentServer, clock: WallClock):
         self.gateway, self._server, self._clock = gateway, server, clock
         self._ports: dict[str, int] = {}
+        self.sent: set[str] = set()
+        self.issued: set[str] = set()
         self._sample = gateway.listener("gateway")
 
     def add(self, name: str, content: bytes) -> None:
@@ -58,14 +63,20 @@ class Judged:
         # The vectors hold at one second, and the clock goes on while the tests run.
         self._clock.set(TOKENS["now"])
         head = b"POST /reissue HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: Bearer " % HOST.encode()
+        self.sent.add(token)
         with socket.create_connection(("127.0.0.1", self._ports[name]), timeout=15) as connection:
             connection.sendall(head + token.encode("utf-8", "surrogateescape") + b"\r\n\r\n")
-            # Not to the end: Envoy takes a second to close.
-            return int(connection.makefile("rb").readline().split(b" ", 2)[1])
+            # By its length, not to the end: Envoy takes a second to close.
+            answer = HTTPResponse(connection)
+            answer.begin()
+            if answer.status == 200:
+                self.issued.add(answer.read().decode())
+            return answer.status
 
-    def issued(self, name: str, token: str) -> str:
+    def issue(self, name: str, token: str) -> str:
         answer = client.request(self._ports[name], "POST", "/reissue", host=HOST, headers=[("Authorization", f"Bearer {token}")])
         assert answer.status == 200, answer
+        self.issued.add(answer.text())
         return answer.text()
 
 
@@ -140,6 +151,27 @@ def test_every_key_set_is_judged_as_its_vector_says(judged: Judged) -> None:
 
 def test_an_accepted_token_comes_out_as_of_the_vectors_time(judged: Judged) -> None:
     good = next(case for case in TOKENS["cases"] if case["expect"] == "accept")
-    _, claims = decode(judged.issued(f"tokens-{good['jwks']}", good["token"]))
+    _, claims = decode(judged.issue(f"tokens-{good['jwks']}", good["token"]))
     assert 0 <= claims["iat"] - TOKENS["now"] <= 30
     assert claims["exp"] <= decode(good["token"])[1]["exp"]
+
+
+def test_after_all_of_them_none_is_shown_anywhere(judged: Judged, signing_keys: str, signing_key) -> None:  # type: ignore[no-untyped-def]
+    # Run alone, this sends them itself.
+    for case in TOKENS["cases"]:
+        if case["token"] not in judged.sent:
+            judged.status(f"tokens-{case['jwks']}", case["token"])
+    pem = private_pem(signing_key).decode()
+    secrets = {
+        "signing key": "".join(line for line in pem.splitlines() if "-----" not in line), "signing key as base64": signing_keys,
+        **{f"issued token {number}": token for number, token in enumerate(sorted(judged.issued))},
+        **{case["id"]: case["token"] for case in TOKENS["cases"]},
+    }
+    # The signatures by themselves: a piece of the whole token begins anywhere.
+    signatures = {f"signature of {name}": token.rsplit(".", 1)[-1] for name, token in secrets.items() if "." in token}
+    secrets |= {name: signature for name, signature in signatures.items() if len(signature) >= 40}
+    assert len(TOKENS["cases"]) == 155 and len(judged.issued) >= sum(case["expect"] == "accept" for case in TOKENS["cases"])
+    places = shown(judged.gateway)
+    assert "issued issuer=kubernetes" in places["log"] and "tokens-" in places["/config_dump?include_eds"]
+    whole = [(name, place) for name, secret in secrets.items() for place, text in places.items() if secret in text]
+    assert not whole and not found(secrets, places)
