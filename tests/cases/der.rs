@@ -72,6 +72,17 @@ impl Rsa {
 
     /// As PKCS#8.
     pub fn pem(&self) -> String {
+        private_key_info(RSA_ENCRYPTION, &value(0x05, &[]), &self.private(), None)
+    }
+
+    /// As PKCS#8 of version 2, which gives the public key of `other` beside this private one.
+    pub fn pem_beside_public_of(&self, other: &Self) -> String {
+        let [n, e] = [&other.numbers[0], &other.numbers[1]].map(|number| integer(number));
+        // RSAPublicKey of RFC 8017 appendix A.1.1
+        private_key_info(RSA_ENCRYPTION, &value(0x05, &[]), &self.private(), Some(&sequence(&[n, e])))
+    }
+
+    fn private(&self) -> Vec<u8> {
         let version = integer(&[u8::from(self.third_prime)]);
         let numbers = self.numbers.iter().map(|number| integer(number));
         let mut members: Vec<Vec<u8>> = std::iter::once(version).chain(numbers).collect();
@@ -79,7 +90,7 @@ impl Rsa {
             // OtherPrimeInfo: r d t
             members.push(sequence(&[sequence(&[integer(&[17]), integer(&[1]), integer(&[1])])]));
         }
-        private_key_info(RSA_ENCRYPTION, &value(0x05, &[]), &sequence(&members))
+        sequence(&members)
     }
 }
 
@@ -93,9 +104,17 @@ pub struct Ec {
 impl Ec {
     /// As PKCS#8.
     pub fn pem(&self) -> String {
-        let public = value(0xa1, &value(0x03, &[&[0], &self.point[..]].concat()));
-        let key = sequence(&[integer(&[1]), value(0x04, &self.scalar), public]);
-        private_key_info(EC_PUBLIC_KEY, &value(0x06, self.curve), &key)
+        private_key_info(EC_PUBLIC_KEY, &value(0x06, self.curve), &self.private(), None)
+    }
+
+    /// As PKCS#8 of version 2, which gives that public point beside this private key.
+    pub fn pem_beside_public(&self, point: &[u8]) -> String {
+        private_key_info(EC_PUBLIC_KEY, &value(0x06, self.curve), &self.private(), Some(point))
+    }
+
+    fn private(&self) -> Vec<u8> {
+        let public = value(0xa1, &bit_string(0x03, &self.point));
+        sequence(&[integer(&[1]), value(0x04, &self.scalar), public])
     }
 }
 
@@ -104,9 +123,12 @@ pub fn p256_point(scalar: &[u8]) -> Vec<u8> {
     p256::SecretKey::from_slice(scalar).unwrap().public_key().to_sec1_bytes().to_vec()
 }
 
-fn private_key_info(algorithm: &[u8], parameters: &[u8], key: &[u8]) -> String {
+/// OneAsymmetricKey of RFC 5958 section 2; with a public key beside the private one it is of version 2.
+fn private_key_info(algorithm: &[u8], parameters: &[u8], key: &[u8], public: Option<&[u8]>) -> String {
     let algorithm = sequence(&[value(0x06, algorithm), parameters.to_vec()]);
-    let der = sequence(&[integer(&[0]), algorithm, value(0x04, key)]);
+    let mut members = vec![integer(&[u8::from(public.is_some())]), algorithm, value(0x04, key)];
+    members.extend(public.map(|public| bit_string(0x81, public)));
+    let der = sequence(&members);
     let text = STANDARD.encode(der);
     let lines: Vec<&str> = (0..text.len()).step_by(64).map(|at| &text[at..text.len().min(at + 64)]).collect();
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
@@ -114,6 +136,10 @@ fn private_key_info(algorithm: &[u8], parameters: &[u8], key: &[u8]) -> String {
 
 fn sequence(members: &[Vec<u8>]) -> Vec<u8> {
     value(0x30, &members.concat())
+}
+
+fn bit_string(tag: u8, content: &[u8]) -> Vec<u8> {
+    value(tag, &[&[0], content].concat())
 }
 
 fn integer(number: &[u8]) -> Vec<u8> {

@@ -18,6 +18,12 @@ use crate::der;
 use crate::scenario::{OUR_HOST, Scenario, keys};
 use crate::{same, status_now, status_of, unknown};
 
+// What openssl writes; see the files' README.
+const CERTIFICATE: &str = include_str!("files/certificate.pem");
+const ENCRYPTED_PEM: &str = include_str!("files/encrypted_pkcs8.pem");
+const ENCRYPTED_DER: &[u8] = include_bytes!("files/encrypted_pkcs8.der");
+const ENCRYPTED_TRADITIONAL_PEM: &str = include_str!("files/encrypted_traditional.pem");
+
 fn start(keyring: &str) -> Result<Reissuer, String> {
     start_with(Box::new(SoftwareCrypto), |config| {
         config["signing_keys"]["from"] = json!({ "dangerous_inline": keyring })
@@ -60,8 +66,22 @@ pub fn no_usable_key(given: &str, expect: &Value) -> Result<(), String> {
             ["", "\n"].into_iter().try_for_each(|nothing| refused(start(nothing), "empty: the secret is not there yet"))
         }
         "public PEM" => refused(start(&public), "has no private key"),
-        "certificate" => refused(start(&one.replace("PRIVATE KEY", "CERTIFICATE")), "is a PEM of CERTIFICATE"),
-        "encrypted PEM" => refused(start(&one.replace("PRIVATE", "ENCRYPTED PRIVATE")), "is an encrypted key"),
+        "certificate" => [&one.replace("PRIVATE KEY", "CERTIFICATE"), CERTIFICATE]
+            .into_iter()
+            .try_for_each(|certificate| refused(start(certificate), "is a PEM of CERTIFICATE")),
+        "encrypted PEM" => {
+            let relabelled = one.replace("PRIVATE", "ENCRYPTED PRIVATE");
+            let der = STANDARD.encode(ENCRYPTED_DER);
+            for (form, key) in [
+                ("another label", relabelled.as_str()),
+                ("PKCS#8", ENCRYPTED_PEM),
+                ("traditional", ENCRYPTED_TRADITIONAL_PEM),
+                ("DER", &der),
+            ] {
+                refused(start(key), "encrypted").map_err(|saw| format!("{form}: {saw}"))?;
+            }
+            Ok(())
+        }
         "two keys in one PEM" => refused(start(&format!("{one}{two}")), "holds more than one key"),
         _ => unknown(given),
     }
@@ -121,11 +141,25 @@ pub fn keys_that_do_not_agree(given: &str, expect: &Value) -> Result<(), String>
     let public = rsa_key(1).as_public_key().to_public_key_pem(Default::default()).unwrap();
     let keyring = |keys: Value| start(&STANDARD.encode(json!({ "keys": keys }).to_string()));
     match given {
-        // A pair of two different keys cannot be written: an entry is one key, and its public half is computed.
-        "JWKS entry that does not match the private key" => refused(
-            keyring(json!([{ "private_key": keys()[1], "public_key": public }])),
-            "keys[0]: takes exactly one of private_key, public_key",
-        ),
+        "JWKS entry that does not match the private key" => {
+            // Our JWKS is computed from the private key, but a file of PKCS#8 version 2 brings a public key of its own.
+            let (rsa, other_rsa) = (der::Rsa::of(&rsa_key(5)), der::Rsa::of(&rsa_key(6)));
+            let (point, other_point) = (der::p256_point(&[7; 32]), der::p256_point(&[8; 32]));
+            let ec = der::Ec { curve: der::P256, scalar: vec![7; 32], point: point.clone() };
+            for agreeing in [rsa.pem_beside_public_of(&rsa), ec.pem_beside_public(&point)] {
+                start(&agreeing).map_err(|error| format!("a pair that agrees: {error}"))?;
+            }
+            for contradicting in [rsa.pem_beside_public_of(&other_rsa), ec.pem_beside_public(&other_point)] {
+                refused(start(&contradicting), "numbers do not belong together")?;
+                let entry = keyring(json!([{ "private_key": contradicting }]));
+                refused(entry, "numbers do not belong together")?;
+            }
+            // Nor has an entry of our own document room for a public key beside the private one.
+            refused(
+                keyring(json!([{ "private_key": keys()[1], "public_key": public }])),
+                "keys[0]: takes exactly one of private_key, public_key",
+            )
+        }
         "two entries, one kid" => refused(
             keyring(json!([{ "private_key": keys()[1], "kid": "a" }, { "public_key": public, "kid": "a" }])),
             "keys[1].kid: is the kid of an earlier key",
