@@ -96,6 +96,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory, signing_keys: str) -> Itera
             "issuer": facts["issuer"], "audiences": facts["audiences"], "algorithms": facts["algs"],
             "leeway": f"{facts['leeway_s']}s",
         }
+        # Dozens of key sets are fetched at once at the start: it is the documents that are judged, not how quickly they come.
+        gateway.config["trusted_issuers"][0]["jwks"]["timeout"] = "10s"
         judged = Judged(gateway, server, clock)
         for name, keys in TOKENS["jwks"].items():
             judged.add(f"tokens-{name}", json.dumps(keys).encode())
