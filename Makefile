@@ -67,7 +67,7 @@ deny: ## licences, sources and known vulnerabilities of what is depended on
 	@$(SETUP) cargo-deny
 	@python3 tools/deny.py
 
-fuzz: ## search for inputs that break a rule, with a nightly Rust; FUZZ_SECONDS=60 each, FUZZ_TARGET=token for one
+fuzz: ## search for inputs that break a rule, with a nightly Rust; FUZZ_SECONDS=60 each, FUZZ_TARGET=token for one, keep to keep what was found
 	@python3 tools/fuzz.py check
 	@$(SETUP) cargo-fuzz
 	@python3 tools/fuzz.py $(FUZZ_TARGET)
