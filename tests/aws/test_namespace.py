@@ -32,7 +32,8 @@ def run(tmp_path: Path) -> Iterator[Process]:
     test = tmp_path / "test_that_serves.py"
     test.write_text(SERVES)
     with supervised(tmp_path) as supervisor:
-        process = supervisor.start("run", command(test))
+        # As from a terminal: a shell that puts these tests into the background has them ignore Ctrl-C.
+        process = supervisor.start("run", ["env", "--default-signal=INT", *command(test)])
         process.wait_until("its server", lambda: servers(tmp_path) or None, 30)
         yield process
 
