@@ -84,6 +84,7 @@ pub mod discovery;
 mod encodings;
 pub mod error;
 pub mod event;
+mod form;
 pub mod http;
 pub mod issuer;
 pub mod json;

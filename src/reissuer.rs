@@ -15,6 +15,7 @@ use crate::crypto::{Crypto, Rng};
 use crate::discovery::{Document, Documents};
 use crate::error::Rejection;
 use crate::event::{Event, Fingerprint};
+use crate::form;
 use crate::http::{self, Body, Endpoint, Method, Request, Response, Route, Routes};
 use crate::json::{Json, Object};
 use crate::jwks::Find;
@@ -315,9 +316,9 @@ impl Reissuer {
         let ambiguous = Rejection::Ambiguous("a token in the Authorization header, and a form");
         match &request.body {
             Body::Read(form) => {
-                let is = |name, other: &str| http::form_decoded(name).eq(other.bytes());
+                let is = |name, other: &str| form::form_decoded(name).eq(other.bytes());
                 let second =
-                    http::parameters(form).any(|(name, _)| is(name, "access_token") || is(name, "subject_token"));
+                    form::parameters(form).any(|(name, _)| is(name, "access_token") || is(name, "subject_token"));
                 if second { Err(ambiguous.into()) } else { Ok(()) }
             }
             Body::Unread if self.config.read_forms => Err(Stop::NeedBody),
