@@ -42,6 +42,8 @@ pub struct Config {
     pub keys_from: KeysFrom,
     /// How long the documents may be cached
     pub documents_max_age: Duration,
+    /// How long a key of ours is published before it signs
+    pub publish_ahead: Duration,
     /// Whose tokens are taken
     pub trusted_issuers: Vec<TrustedIssuer>,
     /// What goes into an issued token beside the registered claims
@@ -107,7 +109,8 @@ impl Config {
             limits.finish()?;
         }
 
-        let (keys_from, documents_max_age) = signing_keys(section.required("signing_keys")?.section()?, environment)?;
+        let (keys_from, documents_max_age, publish_ahead) =
+            signing_keys(section.required("signing_keys")?.section()?, environment)?;
 
         let trusted_issuers = match section.optional("trusted_issuers") {
             Some(field) => {
@@ -146,6 +149,7 @@ impl Config {
             read_forms,
             keys_from,
             documents_max_age,
+            publish_ahead,
             trusted_issuers,
             claims,
         })
@@ -158,7 +162,11 @@ impl Config {
     }
 }
 
-fn signing_keys(mut section: Section<'_>, environment: Environment<'_>) -> Result<(KeysFrom, Duration), ConfigError> {
+/// Where the keys come from, `documents_max_age` and `publish_ahead`.
+fn signing_keys(
+    mut section: Section<'_>,
+    environment: Environment<'_>,
+) -> Result<(KeysFrom, Duration, Duration), ConfigError> {
     let mut from = section.required("from")?.section()?;
     let ways = ["envoy_cluster", "env", "dangerous_inline"].map(|name| from.optional(name));
     let keys_from = match ways {
@@ -182,7 +190,6 @@ fn signing_keys(mut section: Section<'_>, environment: Environment<'_>) -> Resul
         _ => return Err(from.error("takes exactly one of envoy_cluster, env, dangerous_inline")),
     };
     from.finish()?;
-    // How long before its first signature a key must be published. The timetable of a keyring is held against it.
     let publish_ahead = section.duration(
         "publish_ahead",
         Duration::from_secs(24 * 3600),
@@ -197,7 +204,7 @@ fn signing_keys(mut section: Section<'_>, environment: Environment<'_>) -> Resul
         return Err(section.error_at("publish_ahead", "must not be shorter than documents_max_age"));
     }
     section.finish()?;
-    Ok((keys_from, max_age))
+    Ok((keys_from, max_age, publish_ahead))
 }
 
 /// What is copied unless `claims.copy` says otherwise.

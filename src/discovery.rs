@@ -1,6 +1,6 @@
 //! What verifiers read: the discovery document (OpenID Connect Discovery section 3) and the key set (RFC 7517 section 5).
 //!
-//! Both are made once for a configuration and a keyring, and served as they are.
+//! Both are made once for a configuration and each phase of a keyring, and served as they are.
 
 use alloc::format;
 use alloc::string::String;
@@ -19,6 +19,7 @@ use crate::issuer::Issuer;
 use crate::json::{Json, Object};
 use crate::keyring::Keyring;
 use crate::response::Response;
+use crate::timetable::Phase;
 
 /// The two documents, ready to be served.
 #[derive(Clone, Debug)]
@@ -46,11 +47,11 @@ struct ProviderMetadata<'a> {
 }
 
 impl Documents {
-    /// The documents of a configuration with these keys.
+    /// The documents of a configuration in a phase of its keyring.
     #[must_use]
-    pub fn new(config: &Config, keyring: &Keyring) -> Self {
+    pub fn new(config: &Config, keyring: &Keyring, phase: &Phase) -> Self {
         let mut algorithms = Vec::new();
-        for (_, key) in keyring.published() {
+        for (_, key) in keyring.published(phase) {
             if !algorithms.contains(&key.algorithm().name()) {
                 algorithms.push(key.algorithm().name());
             }
@@ -60,7 +61,7 @@ impl Documents {
             ClaimRule::Copy(name) | ClaimRule::Set(name, _) => name.as_str(),
         }));
         let metadata = ProviderMetadata { issuer: &config.issuer, algorithms, claims };
-        let keys = keyring.published().iter().map(|(kid, key)| Json::Object(key.to_jwk(kid)));
+        let keys = keyring.published(phase).map(|(kid, key)| Json::Object(key.to_jwk(kid)));
         let jwks = Object::from([("keys", Json::Array(keys.collect()))]);
         Self {
             discovery: Document::new(&metadata.to_object(), "application/json", config.documents_max_age),

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Quoted, Rejection};
 use crate::jwks::RefusedKey;
+use crate::timetable;
 
 /// The SHA-256 of a token.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,6 +92,15 @@ pub enum Event {
     KeyringLoaded {
         /// Ids of the published keys, the signing one first
         kids: Vec<String>,
+        /// When that changes, if it does; seconds since 1970
+        next: Option<u64>,
+    },
+    /// A moment of the keyring's timetable has come: a key is published, signs or goes.
+    KeyringTurned {
+        /// Ids of the published keys, the signing one first
+        kids: Vec<String>,
+        /// When that changes again, if it does; seconds since 1970
+        next: Option<u64>,
     },
     /// Our keys were asked for and are what they were.
     KeyringUnchanged,
@@ -125,6 +135,7 @@ impl Event {
             Self::IssuerKeysFailed { issuer, .. } => format!("jwt_reissuer.jwks.{issuer}.failed").into(),
             Self::OutOfReach { .. } => "jwt_reissuer.out_of_reach_while_idle".into(),
             Self::KeyringLoaded { .. } => "jwt_reissuer.keyring.loaded".into(),
+            Self::KeyringTurned { .. } => "jwt_reissuer.keyring.turned".into(),
             Self::KeyringUnchanged => "jwt_reissuer.keyring.unchanged".into(),
             Self::KeyringFailed { .. } => "jwt_reissuer.keyring.failed".into(),
             Self::SigningLatched => "jwt_reissuer.signing_latched".into(),
@@ -157,7 +168,7 @@ impl Event {
                     Level::Debug
                 }
             }
-            Self::Issued { .. } | Self::KeyringLoaded { .. } => Level::Info,
+            Self::Issued { .. } | Self::KeyringLoaded { .. } | Self::KeyringTurned { .. } => Level::Info,
             Self::Rejected { rejection, .. } => {
                 if rejection.status() >= 500 {
                     Level::Warn
@@ -200,7 +211,12 @@ impl fmt::Display for Event {
             Self::OutOfReach { what, problem, .. } => {
                 write!(f, "{what} not reached yet, as is usual for a VM that serves nobody: {problem}")
             }
-            Self::KeyringLoaded { kids } => write!(f, "signing keys loaded kids={}", Kids(kids)),
+            Self::KeyringLoaded { kids, next } => {
+                write!(f, "signing keys loaded kids={}{}", Kids(kids), NextChange(*next))
+            }
+            Self::KeyringTurned { kids, next } => {
+                write!(f, "signing keys changed by their timetable kids={}{}", Kids(kids), NextChange(*next))
+            }
             Self::KeyringUnchanged => f.write_str("signing keys unchanged"),
             Self::KeyringFailed { problem, .. } => write!(f, "signing keys not loaded: {problem}"),
             Self::SigningLatched => {
@@ -219,6 +235,15 @@ impl fmt::Display for Fingerprint {
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Fingerprint({self})")
+    }
+}
+
+/// When the keys change next, if they do.
+struct NextChange(Option<u64>);
+
+impl fmt::Display for NextChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |next| write!(f, " next_change={}", timetable::text_of(next)))
     }
 }
 

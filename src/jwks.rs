@@ -10,9 +10,10 @@ use core::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::clock::Monotonic;
 use crate::crypto::{Algorithm, KeyError, VerifyingKey};
 use crate::json::{Json, Object};
-use crate::source::{Freshness, Monotonic, Source, State};
+use crate::source::{Freshness, Source, State};
 
 /// Most bytes of a document.
 pub const MAX_DOCUMENT: usize = 256 * 1024;

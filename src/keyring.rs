@@ -1,4 +1,4 @@
-//! Our own keys: one document says which key signs and which are published beside it.
+//! Our own keys: one document says which key signs, which are published beside it, and when that changes.
 //!
 //! The document is a JSON keyring, or the PEM of one key; either may be base64 on one line, as a header or a secret file
 //! carries it. Worker and replica read the same document and so do the same.
@@ -7,6 +7,7 @@ use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -18,21 +19,39 @@ use crate::crypto::{Algorithm, BadSignature, Crypto, Rng, SigningFailed, Signing
 use crate::http::Serve;
 use crate::json::{Json, Object};
 use crate::settings::{ConfigError, Section};
+use crate::timetable::{self, Phase, Times, Timetable};
 
 /// Most bytes of a keyring document.
 pub const MAX_DOCUMENT: usize = 64 * 1024;
 /// Most keys of a keyring: AWS takes a hundred, and every verifier reads all of them.
 const MAX_KEYS: usize = 16;
 
-/// Our keys.
+/// Our keys, and when each of them does what.
 pub struct Keyring {
-    /// The key that signs; there is one wherever tokens are served.
-    active: Option<ActiveKey>,
-    /// All public keys with their ids, the active one first.
-    published: Vec<(String, VerifyingKey)>,
+    keys: Vec<Key>,
+    timetable: Timetable,
 }
 
-struct ActiveKey {
+/// What a document is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Where tokens are served there is a key that signs at every moment; where documents alone are, no key is private
+    pub serve: Serve,
+    /// How long a key is published before it signs
+    pub publish_ahead: Duration,
+    /// The longest life of a token that is signed
+    pub ttl: Duration,
+    /// Seconds since 1970
+    pub now: u64,
+}
+
+struct Key {
+    kid: String,
+    public: VerifyingKey,
+    signer: Option<Signer>,
+}
+
+struct Signer {
     key: SigningKey,
     /// The JOSE header of everything it signs, base64url
     header: String,
@@ -58,115 +77,152 @@ pub enum IssueError {
     Wrong,
 }
 
-/// One key of a document, whole or its public half.
-enum Entry {
+/// One key of a document.
+struct Entry {
+    kid: Option<String>,
+    half: Half,
+    times: Times,
+}
+
+/// A key, whole or its public half.
+enum Half {
     Private(SigningKey),
     Public(VerifyingKey),
 }
 
 impl Keyring {
-    /// Parses a document for what is served. Where tokens are, exactly one key is private and signs; where documents
-    /// alone are, none is: a public gateway has no business with a private key.
+    /// Parses a document. Where tokens are served, a private key signs at every moment from now on; where documents alone
+    /// are, none is private: a public gateway has no business with a private key.
     ///
     /// # Errors
     /// [`ConfigError`] with the path within the document, as `keys[0].private_key`.
-    pub fn parse(document: &[u8], serve: Serve) -> Result<Self, ConfigError> {
+    pub fn parse(document: &[u8], terms: &Terms) -> Result<Self, ConfigError> {
         let problem = |text: &str| ConfigError::new("", text);
         if document.len() > MAX_DOCUMENT {
             return Err(problem("more than 64 KiB"));
         }
         let document = Document::read(document).map_err(problem)?;
+        let one = |half| Vec::from([Entry { kid: None, half, times: Times::default() }]);
         let entries = match &document {
             Document::Keyring(Secret(json)) => read_entries(json)?,
-            Document::Pem(text) => Vec::from([(None, Entry::from_pem(text).map_err(|why| ConfigError::new("", why))?)]),
+            Document::Pem(text) => one(Half::from_pem(text).map_err(|why| ConfigError::new("", why))?),
             Document::Der(der) => {
                 let key = SigningKey::from_pkcs8_der(der).map_err(|why| ConfigError::new("", why.to_string()))?;
-                Vec::from([(None, Entry::Private(key))])
+                one(Half::Private(key))
             }
         };
-        Self::of(entries, serve)
+        Self::of(entries, terms)
     }
 
-    fn of(entries: Vec<(Option<String>, Entry)>, serve: Serve) -> Result<Self, ConfigError> {
-        let mut keyring = Self { active: None, published: Vec::new() };
-        let mut thumbprints = Vec::new();
-        for (index, (kid, entry)) in entries.into_iter().enumerate() {
+    fn of(entries: Vec<Entry>, terms: &Terms) -> Result<Self, ConfigError> {
+        let mut keys: Vec<Key> = Vec::new();
+        let mut times = Vec::new();
+        for (index, entry) in entries.into_iter().enumerate() {
             let at = |member: &str, problem: &str| ConfigError::new(format!("keys[{index}]{member}"), problem);
-            let thumbprint = entry.public().thumbprint();
-            if thumbprints.contains(&thumbprint) {
+            let thumbprint = entry.half.public().thumbprint();
+            if keys.iter().any(|key| key.public.thumbprint() == thumbprint) {
                 return Err(at("", "is a key that is there already"));
             }
-            let kid = kid.unwrap_or_else(|| thumbprint.clone());
-            if keyring.published.iter().any(|(name, _)| *name == kid) {
+            let kid = entry.kid.unwrap_or(thumbprint);
+            if keys.iter().any(|key| key.kid == kid) {
                 return Err(at(".kid", "is the kid of an earlier key"));
             }
-            thumbprints.push(thumbprint);
-            let public = entry.public().clone();
-            let Entry::Private(key) = entry else {
-                keyring.published.push((kid, public));
-                continue;
-            };
-            if !serve.tokens {
+            let is_private = matches!(entry.half, Half::Private(_));
+            if is_private && !terms.serve.tokens {
                 return Err(at(".private_key", "has no use where documents alone are served; give its public_key"));
             }
-            if keyring.active.is_some() {
-                return Err(at(".private_key", "is a second key that would sign now; give its public_key"));
+            if entry.times.sign_at.is_some() && !is_private && terms.serve.tokens {
+                return Err(at(".sign_at", "has no use without a private_key where tokens are signed"));
             }
-            let header = Object::from([
-                ("alg", public.algorithm().name().into()),
-                ("kid", kid.as_str().into()),
-                ("typ", "JWT".into()),
-            ]);
-            keyring.active = Some(ActiveKey { key, header: URL_SAFE_NO_PAD.encode(header.to_text()) });
-            keyring.published.insert(0, (kid, public));
+            // Where documents alone are served, a key that signs elsewhere has the times that it has there.
+            times.push(Times { signs: is_private || entry.times.sign_at.is_some(), ..entry.times });
+            keys.push(Key::new(kid, entry.half));
         }
-        if serve.tokens && keyring.active.is_none() {
+        if terms.serve.tokens && !keys.iter().any(|key| key.signer.is_some()) {
             return Err(ConfigError::new("", "has no private key, and tokens are to be signed"));
         }
-        Ok(keyring)
+        let timetable = Timetable::new(
+            &times,
+            timetable::Terms {
+                publish_ahead: terms.publish_ahead,
+                ttl: terms.ttl,
+                signs_from: terms.serve.tokens.then_some(terms.now),
+            },
+        )?;
+        Ok(Self { keys, timetable })
     }
 
-    /// The public keys with their ids, the signing one first.
+    /// When keys come, sign and go.
     #[must_use]
-    pub fn published(&self) -> &[(String, VerifyingKey)] {
-        &self.published
+    pub const fn timetable(&self) -> &Timetable {
+        &self.timetable
     }
 
-    /// Signs and verifies a fixed text with the active key.
+    /// The public keys of a phase with their ids, the signing one first.
+    pub fn published<'a>(&'a self, phase: &'a Phase) -> impl Iterator<Item = (&'a str, &'a VerifyingKey)> {
+        phase.published.iter().filter_map(|place| self.keys.get(*place)).map(|key| (key.kid.as_str(), &key.public))
+    }
+
+    /// Signs and verifies a fixed text with every private key, also with those whose turn has not come.
     ///
     /// # Errors
-    /// [`IssueError`] where the pair or the implementation is broken.
+    /// [`IssueError`] where a pair or the implementation is broken.
     pub fn self_test(&self, crypto: &dyn Crypto, rng: &mut Rng) -> Result<(), IssueError> {
-        match &self.active {
-            Some(active) => active.sign(b"jwt-reissuer self-test", crypto, rng).map(|_| ()),
-            None => Ok(()),
-        }
+        self.keys
+            .iter()
+            .filter(|key| key.signer.is_some())
+            .try_for_each(|key| key.sign(b"jwt-reissuer self-test", crypto, rng).map(|_| ()))
     }
 
-    /// Signs claims, and checks the signature with the public key before anything leaves: a fault in one signature can
-    /// give the key away.
+    /// Signs claims with the key whose turn it is, and checks the signature with the public key before anything leaves: a
+    /// fault in one signature can give the key away. `now` is in seconds since 1970.
     ///
     /// # Errors
     /// [`IssueError`]; then there is no token.
-    pub fn issue(&self, claims: &Claims, crypto: &dyn Crypto, rng: &mut Rng) -> Result<IssuedToken, IssueError> {
-        let active = self.active.as_ref().ok_or(IssueError::NoKey)?;
-        let mut text = format!("{}.{}", active.header, URL_SAFE_NO_PAD.encode(claims.to_text()));
-        let signature = active.sign(text.as_bytes(), crypto, rng)?;
+    pub fn issue(
+        &self,
+        claims: &Claims,
+        now: u64,
+        crypto: &dyn Crypto,
+        rng: &mut Rng,
+    ) -> Result<IssuedToken, IssueError> {
+        let signing = self.timetable.at(now).and_then(|phase| phase.signing);
+        let key = signing.and_then(|place| self.keys.get(place)).ok_or(IssueError::NoKey)?;
+        let header = key.signer.as_ref().map(|signer| signer.header.as_str()).ok_or(IssueError::NoKey)?;
+        let mut text = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_text()));
+        let signature = key.sign(text.as_bytes(), crypto, rng)?;
         text.push('.');
         text.push_str(&URL_SAFE_NO_PAD.encode(signature));
         Ok(IssuedToken { text, exp: claims.exp() })
     }
 }
 
-impl ActiveKey {
+impl Key {
+    fn new(kid: String, half: Half) -> Self {
+        let public = half.public().clone();
+        let signer = match half {
+            Half::Public(_) => None,
+            Half::Private(key) => {
+                let header = Object::from([
+                    ("alg", public.algorithm().name().into()),
+                    ("kid", kid.as_str().into()),
+                    ("typ", "JWT".into()),
+                ]);
+                Some(Signer { key, header: URL_SAFE_NO_PAD.encode(header.to_text()) })
+            }
+        };
+        Self { kid, public, signer }
+    }
+
     fn sign(&self, message: &[u8], crypto: &dyn Crypto, rng: &mut Rng) -> Result<Vec<u8>, IssueError> {
-        let signature = crypto.sign(&self.key, message, rng).map_err(|SigningFailed| IssueError::Failed)?;
-        crypto.verify(self.key.public(), message, &signature).map_err(|BadSignature| IssueError::Wrong)?;
+        let signer = self.signer.as_ref().ok_or(IssueError::NoKey)?;
+        let signature = crypto.sign(&signer.key, message, rng).map_err(|SigningFailed| IssueError::Failed)?;
+        crypto.verify(&self.public, message, &signature).map_err(|BadSignature| IssueError::Wrong)?;
         Ok(signature)
     }
 }
 
-impl Entry {
+impl Half {
     const fn public(&self) -> &VerifyingKey {
         match self {
             Self::Private(key) => key.public(),
@@ -234,7 +290,7 @@ impl Document {
     }
 }
 
-fn read_entries(json: &Json) -> Result<Vec<(Option<String>, Entry)>, ConfigError> {
+fn read_entries(json: &Json) -> Result<Vec<Entry>, ConfigError> {
     let mut section = Section::of("", json)?;
     let keys = section.required("keys")?;
     let entries = keys.list(|key| read_entry(key.section()?))?;
@@ -244,13 +300,21 @@ fn read_entries(json: &Json) -> Result<Vec<(Option<String>, Entry)>, ConfigError
     Ok(entries)
 }
 
-fn read_entry(mut section: Section<'_>) -> Result<(Option<String>, Entry), ConfigError> {
+fn read_entry(mut section: Section<'_>) -> Result<Entry, ConfigError> {
     let kid = section.optional("kid").map(|kid| kid.text(255).map(ToString::to_string)).transpose()?;
-    for time in ["publish_at", "sign_at", "retire_at"] {
-        if let Some(field) = section.optional(time) {
-            return Err(field.error("timetables are not obeyed by this version: leave it out"));
-        }
-    }
+    let mut time = |name| {
+        section.optional(name).map(|field| {
+            let time = timetable::parse_time(field.string()?);
+            time.ok_or_else(|| field.error("must be a time of RFC 3339 in UTC, as 2026-12-01T00:00:00Z"))
+        })
+    };
+    let [publish_at, sign_at, retire_at] = ["publish_at", "sign_at", "retire_at"].map(&mut time);
+    let times = Times {
+        signs: false,
+        publish_at: publish_at.transpose()?,
+        sign_at: sign_at.transpose()?,
+        retire_at: retire_at.transpose()?,
+    };
     let (field, is_private) = match (section.optional("private_key"), section.optional("public_key")) {
         (Some(private), None) => (private, true),
         (None, Some(public)) => (public, false),
@@ -264,21 +328,21 @@ fn read_entry(mut section: Section<'_>) -> Result<(Option<String>, Entry), Confi
         decoded = decode_base64(text).ok_or_else(|| field.error("must be a PEM or base64 of one"))?;
         &decoded
     };
-    let entry = Entry::from_pem(pem).map_err(|why| field.error(why))?;
-    match (&entry, is_private) {
-        (Entry::Private(_), true) | (Entry::Public(_), false) => {}
-        (Entry::Private(_), false) => return Err(field.error("is a private key")),
-        (Entry::Public(_), true) => return Err(field.error("is a public key")),
+    let half = Half::from_pem(pem).map_err(|why| field.error(why))?;
+    match (&half, is_private) {
+        (Half::Private(_), true) | (Half::Public(_), false) => {}
+        (Half::Private(_), false) => return Err(field.error("is a private key")),
+        (Half::Public(_), true) => return Err(field.error("is a public key")),
     }
     if let Some(field) = section.optional("algorithm") {
-        let is = entry.public().algorithm();
+        let is = half.public().algorithm();
         field.check(
             Algorithm::from_name(field.string()?) == Some(is),
             &format!("must be {is}, which the key is one for"),
         )?;
     }
     section.finish()?;
-    Ok((kid, entry))
+    Ok(Entry { kid, half, times })
 }
 
 /// Label and content of a PEM of one key.

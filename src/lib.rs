@@ -13,7 +13,7 @@
 //!     .verify(key, crypto)                -> SubjectToken                      token, crypto
 //!   policy::allow                         -> Grant: audience and expiry        policy
 //!   Claims::of(&subject, rules, grant)    what goes in                         claims
-//!   Keyring::issue(&claims)               -> IssuedToken, checked              keyring
+//!   Keyring::issue(&claims, now)          -> IssuedToken, checked              keyring, timetable
 //! any Err(Rejection) -> Response          in one place                         error
 //!
 //! Outcome::Pass | Respond | NeedBody -> await_body, take | Defer -> wait; both are answered by poll_waiting in time
@@ -40,8 +40,8 @@
 //!     }]
 //! }"#, &|_| None)?;
 //! # let seed = [7; 32]; // a host takes it from a cryptographic random source
-//! let mut reissuer = Reissuer::new(config, Box::new(SoftwareCrypto), seed)?;
 //! let now = Now { unix: 1_767_225_600, monotonic: Duration::ZERO };
+//! let mut reissuer = Reissuer::new(config, Box::new(SoftwareCrypto), seed, now)?;
 //!
 //! // A pod's token comes in before there is any key.
 //! # let vectors: serde_json::Value = serde_json::from_str(include_str!("../tests/vectors/negative/tokens.json"))?;
@@ -78,6 +78,7 @@
 extern crate alloc;
 
 pub mod claims;
+pub mod clock;
 pub mod config;
 pub mod crypto;
 pub mod discovery;
@@ -101,12 +102,14 @@ mod roca;
 mod settings;
 pub mod source;
 mod sources;
+pub mod timetable;
 pub mod token;
 pub mod trusted_issuer;
 mod waiting;
 
+pub use clock::Now;
 pub use config::{Config, ConfigError};
-pub use reissuer::{Now, Outcome, Reissuer};
+pub use reissuer::{Outcome, Reissuer};
 pub use source::SourceKey;
 pub use sources::{Answer, Fetch, FetchId};
 pub use waiting::{MAX_WAITING, StreamId};

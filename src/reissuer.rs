@@ -10,6 +10,7 @@ use core::time::Duration;
 use chacha20::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::claims::Claims;
+use crate::clock::Now;
 use crate::config::{Config, ConfigError};
 use crate::crypto::{Crypto, Rng};
 use crate::discovery::{Document, Documents};
@@ -21,7 +22,7 @@ use crate::json::{Json, Object};
 use crate::jwks::Find;
 use crate::keyring::{IssueError, IssuedToken, Keyring};
 use crate::policy;
-use crate::source::{Monotonic, SourceKey, State};
+use crate::source::{SourceKey, State};
 use crate::sources::{Answer, Fetch, FetchId, Loaded, Sources};
 use crate::token::UnverifiedToken;
 use crate::waiting::{StreamId, Waiting, WaitingRoom, WaitsFor};
@@ -36,16 +37,6 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 const HANDLED_AT_ONCE: usize = 8;
 /// The longest time between two ticks of a host.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
-
-/// The two clocks. Claims are judged by the wall clock; timers go by the monotonic one, so that a step of the wall clock
-/// neither stalls a refresh nor frees a waiting request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Unix time in seconds
-    pub unix: u64,
-    /// Since any fixed point
-    pub monotonic: Monotonic,
-}
 
 /// One filter's state: its configuration, its keys and the keys it trusts.
 pub struct Reissuer {
@@ -96,10 +87,10 @@ impl Reissuer {
     ///
     /// # Errors
     /// [`ConfigError`] where keys that came with the configuration or from the environment are not usable.
-    pub fn new(config: Config, crypto: Box<dyn Crypto>, seed: [u8; 32]) -> Result<Self, ConfigError> {
+    pub fn new(config: Config, crypto: Box<dyn Crypto>, seed: [u8; 32], now: Now) -> Result<Self, ConfigError> {
         let mut rng = Rng::from_seed(seed);
         let mut events = VecDeque::new();
-        let (sources, event) = Sources::new(&config, &*crypto, &mut rng)?;
+        let (sources, event) = Sources::new(&config, &*crypto, &mut rng, now.unix)?;
         events.extend(event);
         Ok(Self {
             config,
@@ -193,6 +184,9 @@ impl Reissuer {
 
     /// A fetch that is due, if any.
     pub fn poll_fetch(&mut self, now: Now) -> Option<Fetch> {
+        if let Some(event) = self.sources.turn(now) {
+            self.note(event);
+        }
         let random = self.rng.next_u32();
         self.sources.poll(&self.config, now.monotonic, random)
     }
@@ -201,7 +195,7 @@ impl Reissuer {
     pub fn handle_fetched(&mut self, id: FetchId, answer: Answer<'_>, now: Now) {
         // Envoy's main thread has a VM too, which serves nobody and reaches no internal listener for as long as it lives.
         let Self { sources, config, crypto, rng, asked, .. } = self;
-        let event = sources.fetched(id, answer, config, &**crypto, rng, now.monotonic, *asked);
+        let event = sources.fetched(id, answer, config, &**crypto, rng, now, *asked);
         event.into_iter().for_each(|event| self.note(event));
     }
 
@@ -252,8 +246,9 @@ impl Reissuer {
         waited: Option<SourceKey>,
     ) -> Result<Response, Stop> {
         let loaded = self.loaded(now, waited)?;
+        let documents = loaded.documents(now.unix).ok_or(Rejection::SigningKeysUnavailable { retry_after: 1 })?;
         self.note(Event::DocumentServed);
-        Ok(which(&loaded.documents).respond(method, request))
+        Ok(which(documents).respond(method, request))
     }
 
     /// The way of one token. What costs little comes first; every `?` is a refusal or a wait.
@@ -295,7 +290,7 @@ impl Reissuer {
 
         let jti = self.random_uuid();
         let claims = Claims::of(&subject, &self.config.claims, self.config.issuer.as_str(), &grant, now.unix, jti);
-        let issued = self.issue(&loaded.keyring, &claims)?;
+        let issued = self.issue(&loaded.keyring, &claims, now)?;
         self.note(Event::Issued {
             issuer,
             sub: subject.sub().to_string(),
@@ -326,18 +321,20 @@ impl Reissuer {
         }
     }
 
-    fn issue(&mut self, keyring: &Keyring, claims: &Claims) -> Result<IssuedToken, Rejection> {
+    fn issue(&mut self, keyring: &Keyring, claims: &Claims, now: Now) -> Result<IssuedToken, Rejection> {
         if self.signing_latched {
             return Err(Rejection::SigningLatched);
         }
-        match keyring.issue(claims, &*self.crypto, &mut self.rng) {
+        match keyring.issue(claims, now.unix, &*self.crypto, &mut self.rng) {
             Ok(issued) => Ok(issued),
             Err(IssueError::Wrong) => {
                 self.signing_latched = true;
                 self.note(Event::SigningLatched);
                 Err(Rejection::SigningFailed)
             }
-            Err(IssueError::Failed | IssueError::NoKey) => Err(Rejection::SigningFailed),
+            Err(IssueError::Failed) => Err(Rejection::SigningFailed),
+            // The wall clock stands before the first key's turn.
+            Err(IssueError::NoKey) => Err(Rejection::SigningKeysUnavailable { retry_after: 60 }),
         }
     }
 

@@ -7,8 +7,7 @@
 
 use core::time::Duration;
 
-/// A point of the monotonic clock.
-pub type Monotonic = Duration;
+use crate::clock::Monotonic;
 
 /// What is fetched from elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

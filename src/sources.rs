@@ -11,15 +11,16 @@ use core::time::Duration;
 use chacha20::rand_core::Rng as _;
 use sha2::{Digest as _, Sha256};
 
+use crate::clock::{Monotonic, Now};
 use crate::config::{Config, KeysFrom};
 use crate::crypto::{Crypto, Rng};
 use crate::discovery::Documents;
 use crate::error::Quoted;
 use crate::event::Event;
 use crate::jwks::{self, KeyCache, KeySet};
-use crate::keyring::{self, Keyring};
+use crate::keyring::{self, Keyring, Terms};
 use crate::settings::ConfigError;
-use crate::source::{Freshness, Monotonic, Source, SourceKey, State};
+use crate::source::{Freshness, Source, SourceKey, State};
 use crate::trusted_issuer::JwksFrom;
 
 /// What it means when the hop to our keyring gives nothing.
@@ -92,6 +93,8 @@ pub(crate) struct Sources {
     key_caches: Vec<KeyCache>,
     /// What was wrong with the keyring when it was last fetched
     keyring_problem: Option<String>,
+    /// The phase of the keyring that was last said to have begun
+    phase: usize,
     /// What could not be reached before anybody asked, and was said to be so
     out_of_reach: Vec<SourceKey>,
 }
@@ -100,7 +103,8 @@ pub(crate) struct Sources {
 pub(crate) struct Loaded {
     digest: [u8; 32],
     pub(crate) keyring: Keyring,
-    pub(crate) documents: Documents,
+    /// For each phase of its timetable
+    documents: Vec<Documents>,
 }
 
 impl Sources {
@@ -109,14 +113,16 @@ impl Sources {
         config: &Config,
         crypto: &dyn Crypto,
         rng: &mut Rng,
+        unix: u64,
     ) -> Result<(Self, Option<Event>), ConfigError> {
-        let mut event = None;
+        let (mut event, mut phase) = (None, 0);
         let keyring = match &config.keys_from {
             KeysFrom::EnvoyCluster(_) => Source::new(KEYRING),
             KeysFrom::Given { member, document } => {
-                let loaded = Loaded::parse(document, config, crypto, rng)
+                let loaded = Loaded::parse(document, config, crypto, rng, unix)
                     .map_err(|problem| ConfigError::new(*member, problem))?;
-                event = Some(Event::KeyringLoaded { kids: loaded.kids() });
+                phase = loaded.keyring.timetable().place(unix);
+                event = Some(Event::KeyringLoaded { kids: loaded.kids(unix), next: loaded.next_change(unix) });
                 Source::constant(Arc::new(loaded))
             }
         };
@@ -124,12 +130,23 @@ impl Sources {
             JwksFrom::EnvoyCluster(fetch) => KeyCache::fetched(fetch),
             JwksFrom::Inline(keys) => KeyCache::constant(keys.clone()),
         });
-        Ok((Self { keyring, key_caches: key_caches.collect(), keyring_problem: None, out_of_reach: Vec::new() }, event))
+        let key_caches = key_caches.collect();
+        Ok((Self { keyring, key_caches, keyring_problem: None, phase, out_of_reach: Vec::new() }, event))
     }
 
     /// Our keys.
     pub(crate) fn keyring(&self, now: Monotonic) -> State<'_, Arc<Loaded>> {
         self.keyring.state(now)
+    }
+
+    /// What there is to say when a moment of the keyring's timetable has come.
+    pub(crate) fn turn(&mut self, now: Now) -> Option<Event> {
+        let State::Ready(loaded) = self.keyring.state(now.monotonic) else { return None };
+        let place = loaded.keyring.timetable().place(now.unix);
+        if core::mem::replace(&mut self.phase, place) == place {
+            return None;
+        }
+        Some(Event::KeyringTurned { kids: loaded.kids(now.unix), next: loaded.next_change(now.unix) })
     }
 
     /// The keys of the trusted issuer in that place of the configuration.
@@ -190,12 +207,14 @@ impl Sources {
         config: &Config,
         crypto: &dyn Crypto,
         rng: &mut Rng,
-        now: Monotonic,
+        now: Now,
         asked: bool,
     ) -> Option<Event> {
         let event = match id.key {
             SourceKey::Keyring => self.keyring_fetched(id.attempt, answer, config, crypto, rng, now),
-            SourceKey::Jwks(index) => self.jwks_fetched(index, id.attempt, answer, config, now, rng.next_u32()),
+            SourceKey::Jwks(index) => {
+                self.jwks_fetched(index, id.attempt, answer, config, now.monotonic, rng.next_u32())
+            }
         }?;
         let out_of_reach = matches!(answer, Answer::Response { status: 503, .. });
         match event {
@@ -272,10 +291,10 @@ impl Sources {
         config: &Config,
         crypto: &dyn Crypto,
         rng: &mut Rng,
-        now: Monotonic,
+        now: Now,
     ) -> Option<Event> {
         let random = rng.next_u32();
-        let current = match self.keyring.state(now) {
+        let current = match self.keyring.state(now.monotonic) {
             State::Ready(loaded) => Some(Arc::clone(loaded)),
             _ => None,
         };
@@ -283,19 +302,24 @@ impl Sources {
         let document = document_of(answer).map_err(|problem| format!("{problem}; {NO_KEY}"));
         let loaded = document.and_then(|document| match current {
             Some(current) if current.digest == digest_of(document) => Ok((current, false)),
-            _ => Loaded::parse(document, config, crypto, rng).map(|loaded| (Arc::new(loaded), true)),
+            _ => Loaded::parse(document, config, crypto, rng, now.unix).map(|loaded| (Arc::new(loaded), true)),
         });
         match loaded {
             Ok((loaded, changed)) => {
-                let kids = loaded.kids();
-                if !self.keyring.succeed(attempt, loaded, now, random) {
+                let (kids, next) = (loaded.kids(now.unix), loaded.next_change(now.unix));
+                let place = loaded.keyring.timetable().place(now.unix);
+                if !self.keyring.succeed(attempt, loaded, now.monotonic, random) {
                     return None;
                 }
                 self.keyring_problem = None;
-                Some(if changed { Event::KeyringLoaded { kids } } else { Event::KeyringUnchanged })
+                if !changed {
+                    return Some(Event::KeyringUnchanged);
+                }
+                self.phase = place;
+                Some(Event::KeyringLoaded { kids, next })
             }
             Err(problem) => {
-                if !self.keyring.fail(attempt, now, random) {
+                if !self.keyring.fail(attempt, now.monotonic, random) {
                     return None;
                 }
                 let repeated = self.keyring_problem.as_ref() == Some(&problem);
@@ -320,17 +344,29 @@ impl SourceKey {
 }
 
 impl Loaded {
-    fn parse(document: &[u8], config: &Config, crypto: &dyn Crypto, rng: &mut Rng) -> Result<Self, String> {
-        let keyring = Keyring::parse(document, config.serve).map_err(|error| error.to_string())?;
+    fn parse(document: &[u8], config: &Config, crypto: &dyn Crypto, rng: &mut Rng, now: u64) -> Result<Self, String> {
+        let terms = Terms { serve: config.serve, publish_ahead: config.publish_ahead, ttl: config.ttl, now };
+        let keyring = Keyring::parse(document, &terms).map_err(|error| error.to_string())?;
         keyring
             .self_test(crypto, rng)
             .map_err(|_| "the self-test failed: what the key signs, its public half does not verify".to_string())?;
-        let documents = Documents::new(config, &keyring);
+        let phases = keyring.timetable().phases();
+        let documents = phases.iter().map(|phase| Documents::new(config, &keyring, phase)).collect();
         Ok(Self { digest: digest_of(document), keyring, documents })
     }
 
-    fn kids(&self) -> Vec<String> {
-        self.keyring.published().iter().map(|(kid, _)| kid.clone()).collect()
+    /// The documents of the phase at a time. There is one at every time.
+    pub(crate) fn documents(&self, unix: u64) -> Option<&Documents> {
+        self.documents.get(self.keyring.timetable().place(unix))
+    }
+
+    fn kids(&self, unix: u64) -> Vec<String> {
+        let phase = self.keyring.timetable().at(unix);
+        phase.map_or_else(Vec::new, |phase| self.keyring.published(phase).map(|(kid, _)| kid.to_string()).collect())
+    }
+
+    fn next_change(&self, unix: u64) -> Option<u64> {
+        self.keyring.timetable().next_after(unix)
     }
 }
 

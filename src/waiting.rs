@@ -3,8 +3,9 @@
 
 use alloc::collections::VecDeque;
 
+use crate::clock::Monotonic;
 use crate::http::Request;
-use crate::source::{Monotonic, SourceKey};
+use crate::source::SourceKey;
 
 /// Most requests that wait.
 pub const MAX_WAITING: usize = 1000;

@@ -9,19 +9,32 @@
     reason = "tests"
 )]
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20::rand_core::SeedableRng as _;
 use jwt_reissuer::Config;
-use jwt_reissuer::crypto::Rng;
+use jwt_reissuer::crypto::{Rng, VerifyingKey};
 use jwt_reissuer::error::Rejection;
 use jwt_reissuer::http::{Endpoint, Route, Serve};
-use jwt_reissuer::keyring::Keyring;
+use jwt_reissuer::keyring::{Keyring, Terms};
 use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
 use serde_json::{Value, json};
 
 const BOTH: Serve = Serve { documents: true, tokens: true };
 const DOCUMENTS: Serve = Serve { documents: true, tokens: false };
+
+const NOW: u64 = 1_767_225_600;
+
+fn terms(serve: Serve) -> Terms {
+    Terms { serve, publish_ahead: Duration::from_secs(24 * 3600), ttl: Duration::from_secs(6 * 3600), now: NOW }
+}
+
+/// Ids and keys that a keyring publishes now.
+fn published(keyring: &Keyring) -> Vec<(&str, &VerifyingKey)> {
+    keyring.published(keyring.timetable().at(NOW).unwrap()).collect()
+}
 
 fn sample() -> Value {
     serde_json::from_str(include_str!("../envoy/config.json")).unwrap()
@@ -107,12 +120,12 @@ fn a_key_is_refused_with_its_reason_and_its_place() {
     let public = |key: &rsa::PrivateKey| key.as_public_key().to_public_key_pem(Default::default()).unwrap();
     let (good, other, weak) = (key(2048, 1), key(2048, 2), key(1024, 3));
 
-    let one = Keyring::parse(pem(&good).as_bytes(), BOTH).map_err(|error| error.to_string()).unwrap();
-    assert_eq!(one.published().len(), 1);
-    assert_eq!(one.published()[0].0, one.published()[0].1.thumbprint());
+    let one = Keyring::parse(pem(&good).as_bytes(), &terms(BOTH)).map_err(|error| error.to_string()).unwrap();
+    assert_eq!(published(&one).len(), 1);
+    assert_eq!(published(&one)[0].0, published(&one)[0].1.thumbprint());
     let two = json!({ "keys": [{ "public_key": public(&other), "kid": "key-1" }, { "private_key": pem(&good) }] });
-    let two = Keyring::parse(two.to_string().as_bytes(), BOTH).map_err(|error| error.to_string()).unwrap();
-    assert_eq!(two.published()[1].0, "key-1", "the key that signs comes first");
+    let two = Keyring::parse(two.to_string().as_bytes(), &terms(BOTH)).map_err(|error| error.to_string()).unwrap();
+    assert_eq!(published(&two)[1].0, "key-1", "the key that signs comes first");
 
     let keyring = |keys: Value| json!({ "keys": keys }).to_string();
     let many: Vec<Value> = (0..17).map(|_| json!({ "public_key": public(&good) })).collect();
@@ -156,9 +169,27 @@ fn a_key_is_refused_with_its_reason_and_its_place() {
             "keys[0].algorithm: must be RS256",
         ),
         (
-            keyring(json!([{ "private_key": pem(&good), "sign_at": "2026-01-01T00:00:00Z" }])),
+            keyring(json!([{ "private_key": pem(&good), "sign_at": "2026-01-01" }])),
             BOTH,
-            "keys[0].sign_at: timetables",
+            "keys[0].sign_at: must be a time of RFC 3339 in UTC",
+        ),
+        (
+            keyring(json!([{ "private_key": pem(&good), "sign_at": "2026-01-01T00:00:01Z" }])),
+            BOTH,
+            "keys[0].sign_at: no key signs until 2026-01-01T00:00:01Z",
+        ),
+        (
+            keyring(json!([{ "private_key": pem(&good), "retire_at": "2030-01-01T00:00:00Z" }])),
+            BOTH,
+            "keys[0].retire_at: no key signs from 2030-01-01T00:00:00Z on",
+        ),
+        (
+            keyring(json!([
+                { "private_key": pem(&good) },
+                { "public_key": public(&other), "sign_at": "2026-06-01T00:00:00Z" },
+            ])),
+            BOTH,
+            "keys[1].sign_at: has no use without a private_key",
         ),
         (
             keyring(json!([{ "private_key": pem(&good) }, { "private_key": pem(&other) }])),
@@ -173,7 +204,7 @@ fn a_key_is_refused_with_its_reason_and_its_place() {
         (keyring(json!([{ "private_key": pem(&good), "d": "x" }])), BOTH, "keys[0].d: is not a setting"),
     ];
     for (document, serve, expected) in cases {
-        let error = Keyring::parse(document.as_bytes(), serve).map(|_| ()).unwrap_err().to_string();
+        let error = Keyring::parse(document.as_bytes(), &terms(serve)).map(|_| ()).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error:?} does not begin with {expected:?}");
     }
 }

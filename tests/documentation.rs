@@ -91,6 +91,7 @@ fn facts(config: &Config) -> String {
         read_forms,
         keys_from,
         documents_max_age,
+        publish_ahead,
         trusted_issuers,
         claims,
     } = config;
@@ -100,7 +101,7 @@ fn facts(config: &Config) -> String {
     };
     format!(
         "{issuer:?} {routes:?} {serve:?} {audiences:?} {ttl:?} {max_token_bytes} {read_forms} {keys_from} \
-         {documents_max_age:?} {trusted_issuers:?} {claims:?}"
+         {documents_max_age:?} {publish_ahead:?} {trusted_issuers:?} {claims:?}"
     )
 }
 

@@ -135,7 +135,7 @@ const SELF_TEST: &[u8] = b"jwt-reissuer self-test";
 #[test]
 fn of_ten_thousand_faults_in_one_half_of_the_chinese_remainder_none_comes_out() {
     let pem = &keys()[1];
-    let keyring = Keyring::parse(pem.as_bytes(), BOTH).map_err(|error| error.to_string()).unwrap();
+    let keyring = Keyring::parse(pem.as_bytes(), &scenario::terms(BOTH)).map_err(|error| error.to_string()).unwrap();
     let good = SoftwareCrypto.sign(&signing_key(pem), SELF_TEST, &mut Rng::from_seed([1; 32])).unwrap();
     let private = rsa::PrivateKey::from_pkcs8_pem(pem).unwrap();
     let modulus = private.n().as_ref().clone();
@@ -163,7 +163,8 @@ fn of_single_bit_faults_in_a_signature_none_comes_out() {
     let ec = p256::SecretKey::from_slice(&[7; 32]).unwrap();
     let ec = STANDARD.encode(ec.to_pkcs8_der().unwrap().as_bytes());
     for document in [keys()[1].clone(), ec] {
-        let keyring = Keyring::parse(document.as_bytes(), BOTH).map_err(|error| error.to_string()).unwrap();
+        let keyring =
+            Keyring::parse(document.as_bytes(), &scenario::terms(BOTH)).map_err(|error| error.to_string()).unwrap();
         let key = match STANDARD.decode(&document) {
             Ok(der) => SigningKey::from_pkcs8_der(&der).unwrap(),
             Err(_) => signing_key(&document),
@@ -259,7 +260,10 @@ fn a_given_key_that_fails_its_self_test_is_an_error_of_the_configuration() {
     });
     let config =
         Config::from_json(config.to_string().as_bytes(), &|_| None).map_err(|error| error.to_string()).unwrap();
-    let error = Reissuer::new(config, Box::new(signer), [3; 32]).err().expect("a broken signer").to_string();
+    let error = Reissuer::new(config, Box::new(signer), [3; 32], scenario::BEGINNING)
+        .err()
+        .expect("a broken signer")
+        .to_string();
     assert!(error.starts_with("signing_keys.from.dangerous_inline: the self-test failed"), "{error}");
 }
 

@@ -217,8 +217,10 @@ def _keyring_seeds() -> Iterator[Tuple[str, bytes]]:
     yield "two", b"@@"
     entry = b'{"kid":"a","algorithm":"ES256","private_key":"@"}'
     yield "keyring", b'{"keys":[' + entry + b"]}"
-    yield "twice", b'{"keys":[' + entry + b"," + entry.replace(b'"a"', b'"b"') + b"]}"
-    yield "timetable", b'{"keys":[' + entry[:-1] + b',"retire_at":"2026-01-01T00:00:00Z"}]}'
+    yield "twice", b'{"keys":[' + entry + b"," + entry.replace(b'"a"', b'"b"').replace(b"@", b"^") + b"]}"
+    turn = entry[:-1].replace(b'"a"', b'"b"').replace(b"@", b"^") + b',"publish_at":"2026-07-01T00:00:00Z","sign_at":"2026-07-08T00:00:00Z"}'
+    yield "timetable", b'{"keys":[' + entry + b"," + turn + b"]}"
+    yield "retired", b'{"keys":[' + entry[:-1] + b',"retire_at":"2026-08-01T00:00:00Z"},' + turn + b"]}"
     for label in ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "PUBLIC KEY", "ENCRYPTED PRIVATE KEY", "CERTIFICATE"):
         yield label.replace(" ", "-"), f"-----BEGIN {label}-----\nMAA=\n-----END {label}-----\n".encode()
     # Public halves are taken from the vectors; a private one there is published, and so refused.

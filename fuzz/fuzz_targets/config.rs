@@ -13,6 +13,7 @@ use jwt_reissuer_fuzz::{pair, path};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
+const NOW: Now = Now { unix: 1_767_225_600, monotonic: Duration::ZERO };
 /// The members that are called missing.
 const REQUIRED: [&str; 9] =
     ["issuer", "audiences", "signing_keys", "from", "trusted_issuers", "name", "jwks", "envoy_cluster", "authority"];
@@ -34,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
 
     let given = matches!(config.keys_from, KeysFrom::Given { .. });
     let routes = config.routes.clone();
-    match Reissuer::new(config, Box::new(SoftwareCrypto), [1; 32]) {
+    match Reissuer::new(config, Box::new(SoftwareCrypto), [1; 32], NOW) {
         Ok(mut reissuer) => {
             // Whatever was configured, a host may run it.
             let now = Now { unix: 1_767_225_600, monotonic: Duration::ZERO };

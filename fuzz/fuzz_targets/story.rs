@@ -170,10 +170,11 @@ impl Host {
         let config = Config::from_json(config.to_string().as_bytes(), &|_| None).expect("a good configuration");
         let is_really_signed = story.is_really_signed == Some([true; 3]);
         let crypto: Box<dyn Crypto> = if is_really_signed { Box::new(SoftwareCrypto) } else { Box::new(Quick) };
-        let reissuer = Reissuer::new(config, crypto, [9; 32]).expect("a good key");
+        let now = Now { unix: START, monotonic: Duration::from_secs(5) };
+        let reissuer = Reissuer::new(config, crypto, [9; 32], now).expect("a good key");
         Self {
             reissuer,
-            now: Now { unix: START, monotonic: Duration::from_secs(5) },
+            now,
             owed: BTreeMap::new(),
             streams: 0,
             fetches: Vec::new(),

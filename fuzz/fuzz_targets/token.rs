@@ -9,7 +9,7 @@ use chacha20::rand_core::SeedableRng as _;
 use jwt_reissuer::claims::Claims;
 use jwt_reissuer::crypto::{Rng, SoftwareCrypto};
 use jwt_reissuer::error::Rejection;
-use jwt_reissuer::keyring::Keyring;
+use jwt_reissuer::keyring::{Keyring, Terms};
 use jwt_reissuer::token::UnverifiedToken;
 use jwt_reissuer::{Config, policy};
 use jwt_reissuer_fuzz::issued::{self, Allowed};
@@ -81,7 +81,7 @@ fn judged(token: &[u8], key: &pair::Pair) -> Result<(), Rejection> {
 
     let grant = policy::allow(config, &subject, None, NOW)?;
     let reissued = Claims::of(&subject, &config.claims, config.issuer.as_str(), &grant, NOW, "fresh jti".into());
-    let reissued = keyring.issue(&reissued, &SoftwareCrypto, &mut Rng::from_seed([5; 32])).expect("signed");
+    let reissued = keyring.issue(&reissued, NOW, &SoftwareCrypto, &mut Rng::from_seed([5; 32])).expect("signed");
     let allowed = Allowed {
         issuer: "https://reissuer.example.com",
         audiences: &["sts.amazonaws.com"],
@@ -115,8 +115,9 @@ fn configuration() -> &'static (Config, Keyring, Value) {
             },
         });
         let config = Config::from_json(config.to_string().as_bytes(), &|_| None).expect("a good configuration");
-        let keyring = Keyring::parse(pair::ours().pem.as_bytes(), config.serve).expect("a good key");
-        let served = pair::ours().jwks(&keyring.published()[0].0);
+        let terms = Terms { serve: config.serve, publish_ahead: config.publish_ahead, ttl: config.ttl, now: NOW };
+        let keyring = Keyring::parse(pair::ours().pem.as_bytes(), &terms).expect("a good key");
+        let served = pair::ours().jwks(&pair::ours().key.public().thumbprint());
         (config, keyring, serde_json::from_str(&served).expect("a JWKS"))
     })
 }

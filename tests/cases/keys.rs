@@ -15,7 +15,7 @@ use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
 use serde_json::{Value, json};
 
 use crate::der;
-use crate::scenario::{OUR_HOST, Scenario, keys};
+use crate::scenario::{BEGINNING, OUR_HOST, Scenario, keys};
 use crate::{same, status_now, status_of, unknown};
 
 // What openssl writes; see the files' README.
@@ -42,7 +42,7 @@ fn start_with(crypto: Box<dyn Crypto>, edit: impl FnOnce(&mut Value)) -> Result<
     });
     edit(&mut config);
     let config = Config::from_json(config.to_string().as_bytes(), &|_| None).map_err(|error| error.to_string())?;
-    Reissuer::new(config, crypto, [3; 32]).map_err(|error| error.to_string())
+    Reissuer::new(config, crypto, [3; 32], BEGINNING).map_err(|error| error.to_string())
 }
 
 fn refused(start: Result<Reissuer, String>, reason: &str) -> Result<(), String> {

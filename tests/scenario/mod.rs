@@ -9,12 +9,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20::rand_core::SeedableRng as _;
 use jwt_reissuer::crypto::{Crypto, Rng, SigningKey, SoftwareCrypto};
 use jwt_reissuer::event::Event;
-use jwt_reissuer::http::{Body, Request, Response, Route};
+use jwt_reissuer::http::{Body, Request, Response, Route, Serve};
+use jwt_reissuer::keyring::Terms;
 use jwt_reissuer::{Answer, Config, Now, Outcome, Reissuer, SourceKey};
 use rsa::pkcs8::EncodePrivateKey as _;
 use serde_json::{Value, json};
 
 pub const START: u64 = 1_767_225_600;
+pub const BEGINNING: Now = Now { unix: START, monotonic: Duration::ZERO };
 pub const OUR_HOST: &str = "reissuer.example.com";
 
 /// A pair for the API server and one for us, made once.
@@ -26,6 +28,11 @@ pub fn keys() -> &'static [String; 2] {
             key.to_pkcs8_pem(Default::default()).unwrap().to_string()
         })
     })
+}
+
+/// What a keyring is held to with the defaults.
+pub fn terms(serve: Serve) -> Terms {
+    Terms { serve, publish_ahead: Duration::from_secs(24 * 3600), ttl: Duration::from_secs(6 * 3600), now: START }
 }
 
 pub fn signing_key(pem: &str) -> SigningKey {
@@ -68,12 +75,12 @@ impl Scenario {
     }
 
     pub fn with(crypto: Box<dyn Crypto>, edit: impl FnOnce(&mut Value)) -> Self {
-        let reissuer = Reissuer::new(config(edit), crypto, [3; 32]).map_err(|error| error.to_string()).unwrap();
+        let reissuer =
+            Reissuer::new(config(edit), crypto, [3; 32], BEGINNING).map_err(|error| error.to_string()).unwrap();
         let api_server = signing_key(&keys()[0]);
         let jwks =
             json!({ "keys": [serde_json::to_value(api_server.public().to_jwk("cluster-key")).unwrap()] }).to_string();
-        let now = Now { unix: START, monotonic: Duration::ZERO };
-        Self { reissuer, now, api_server, jwks: Some(jwks), keyring: Some(keys()[1].clone()), fetches: 0 }
+        Self { reissuer, now: BEGINNING, api_server, jwks: Some(jwks), keyring: Some(keys()[1].clone()), fetches: 0 }
     }
 
     pub fn pass(&mut self, seconds: u64) {

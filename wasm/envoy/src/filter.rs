@@ -27,9 +27,7 @@ impl Filter {
 
     /// Both clocks.
     pub(crate) fn now(&self) -> Now {
-        // A clock before 1970 is a clock at 1970: every token is issued in its future.
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Now { unix, monotonic: self.started.elapsed() }
+        Now { unix: unix(), monotonic: self.started.elapsed() }
     }
 
     /// Logs and counts what happened.
@@ -40,6 +38,11 @@ impl Filter {
             self.observer.borrow_mut().observe(&event);
         }
     }
+}
+
+/// Seconds since 1970. A clock before that is one at 1970: every token is issued in its future.
+pub(crate) fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Answers the stream that is current.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use jwt_reissuer::crypto::SoftwareCrypto;
-use jwt_reissuer::{Answer, Config, Fetch, FetchId, Reissuer};
+use jwt_reissuer::{Answer, Config, Fetch, FetchId, Now, Reissuer};
 use zeroize::Zeroizing;
 
-use crate::filter::{AT_ONCE, Filter, send};
+use crate::filter::{AT_ONCE, Filter, send, unix};
 use crate::hostcalls::{self, Buffer, LogLevel, Map};
 use crate::random;
 
@@ -87,7 +88,9 @@ impl Root {
         }
         let config = Config::from_json(&text, &|name| std::env::var(name).ok()).map_err(|error| error.to_string())?;
         let seed = random::seed(getrandom::fill)?;
-        let reissuer = Reissuer::new(config, Box::new(SoftwareCrypto), *seed).map_err(|error| error.to_string())?;
+        let now = Now { unix: unix(), monotonic: Duration::ZERO };
+        let reissuer =
+            Reissuer::new(config, Box::new(SoftwareCrypto), *seed, now).map_err(|error| error.to_string())?;
         Ok(Filter::new(reissuer))
     }
 
