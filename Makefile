@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm no-std run stop test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile
+.PHONY: help setup build wasm no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ run: $(if $(filter 1,$(KUBE)),setup-peers,setup-envoy) wasm judge ## a token rei
 
 stop: ## stop what 'make run' left running
 	@python3 tests/e2e/processes_of_run.py stop
+
+rotate-demo: setup-envoy wasm ## a rotation of the signing key in fast motion, by the clock of a real Envoy
+	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) rotation_demo.py
 
 test: test-core test-wasm no-std e2e vectors ## core, host and end-to-end tests
 	@echo "test: the core and host tests, the core in wasm and without std, end to end, and every vector: all passed"

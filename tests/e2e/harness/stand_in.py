@@ -45,9 +45,11 @@ class StandInCluster:
         members = {name: jwk[name] for name in ("kty", "n", "e")}
         return {"keys": [{"use": "sig", "kid": self.kid, "alg": "RS256", **members}]}
 
-    def token(self, namespace: str, service_account: str, audiences: list[str], *, pod: str, seconds: int) -> str:
+    def token(
+        self, namespace: str, service_account: str, audiences: list[str], *, pod: str, seconds: int, now: int | None = None
+    ) -> str:
         """A token bound to a pod, as the kubelet projects it."""
-        now = int(time.time())
+        now = int(time.time()) if now is None else now
         claims = {
             "aud": audiences, "exp": now + seconds, "iat": now, "nbf": now, "iss": self.issuer, "jti": str(uuid.uuid4()),
             "kubernetes.io": {
