@@ -15,7 +15,8 @@ pub fn leads_somewhere(json: &Value, path: &str, missing: &[&str]) -> bool {
                 || members.iter().any(|(member, value)| {
                     let plain = name.strip_prefix(member.as_str());
                     let quoted = format!("[{member:?}]");
-                    [plain, path.strip_prefix(quoted.as_str())]
+                    // A name may begin with a dot itself, where nothing stands before it.
+                    [plain, path.strip_prefix(quoted.as_str()), path.strip_prefix(member.as_str())]
                         .into_iter()
                         .flatten()
                         .any(|rest| leads_somewhere(value, rest, missing))
