@@ -9,7 +9,7 @@
     reason = "tests"
 )]
 
-use std::time::Duration;
+mod scenario;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -18,22 +18,17 @@ use jwt_reissuer::Config;
 use jwt_reissuer::crypto::{Rng, VerifyingKey};
 use jwt_reissuer::error::Rejection;
 use jwt_reissuer::http::{Endpoint, Route, Serve};
-use jwt_reissuer::keyring::{Keyring, Terms};
+use jwt_reissuer::keyring::Keyring;
 use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
+use scenario::{START, terms};
 use serde_json::{Value, json};
 
 const BOTH: Serve = Serve { documents: true, tokens: true };
 const DOCUMENTS: Serve = Serve { documents: true, tokens: false };
 
-const NOW: u64 = 1_767_225_600;
-
-fn terms(serve: Serve) -> Terms {
-    Terms { serve, publish_ahead: Duration::from_secs(24 * 3600), ttl: Duration::from_secs(6 * 3600), now: NOW }
-}
-
 /// Ids and keys that a keyring publishes now.
 fn published(keyring: &Keyring) -> Vec<(&str, &VerifyingKey)> {
-    keyring.published(keyring.timetable().at(NOW).unwrap()).collect()
+    keyring.published(keyring.timetable().at(START).unwrap()).collect()
 }
 
 fn sample() -> Value {

@@ -9,20 +9,23 @@
     reason = "tests"
 )]
 
-use std::time::Duration;
+mod scenario;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20::rand_core::SeedableRng as _;
 use jwt_reissuer::crypto::{Algorithm, KeyError, Rng, SigningKey, VerifyingKey};
 use jwt_reissuer::http::Serve;
-use jwt_reissuer::keyring::{Keyring, Terms};
+use jwt_reissuer::keyring::Keyring;
 use p256::pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfo};
 use pkcs8::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
 use pkcs8::der::{Encode as _, Tag};
 use rsa::pkcs1::{EncodeRsaPrivateKey as _, EncodeRsaPublicKey as _};
+use scenario::terms;
 use sec1::{EcParameters, EcPrivateKey};
 use serde_json::Value;
+
+const BOTH: Serve = Serve { documents: true, tokens: true };
 
 const RSA: ObjectIdentifier = rsa::pkcs1::ALGORITHM_OID;
 const EC: ObjectIdentifier = p256::elliptic_curve::ALGORITHM_OID;
@@ -38,16 +41,6 @@ const OTHER_LENGTH: KeyError = KeyError::Malformed("an elliptic-curve private ke
 
 fn rsa_key(seed: u8) -> rsa::PrivateKey {
     rsa::PrivateKey::new(&mut Rng::from_seed([seed; 32]), 2048).unwrap()
-}
-
-fn terms() -> Terms {
-    let hours = |hours: u64| Duration::from_secs(hours * 3600);
-    Terms {
-        serve: Serve { documents: true, tokens: true },
-        publish_ahead: hours(24),
-        ttl: hours(6),
-        now: 1_767_225_600,
-    }
 }
 
 fn oid(oid: &ObjectIdentifier) -> Option<AnyRef<'_>> {
@@ -162,7 +155,7 @@ fn the_block_of_parameters_that_openssl_writes_before_a_key_is_passed_over() {
     let (first, rest) = key.split_at(64);
     let key = format!("-----BEGIN EC PRIVATE KEY-----\n{first}\n{rest}\n-----END EC PRIVATE KEY-----\n");
     let read = |pem: String| {
-        let keyring = Keyring::parse(pem.as_bytes(), &terms());
+        let keyring = Keyring::parse(pem.as_bytes(), &terms(BOTH));
         keyring.map(|keyring| keyring.timetable().phases()[0].published.len()).map_err(|error| error.to_string())
     };
     assert_eq!(read(format!("{parameters}{key}")), Ok(1));
@@ -180,7 +173,7 @@ fn an_encrypted_key_is_called_one() {
     assert_eq!(SigningKey::from_pkcs8_der(&der).map(|_| ()), Err(KeyError::Encrypted));
     let traditional = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,AA\n\nAAAA\n";
     for document in [STANDARD.encode(&der), traditional.into(), STANDARD.encode(traditional)] {
-        let keyring = Keyring::parse(document.as_bytes(), &terms());
+        let keyring = Keyring::parse(document.as_bytes(), &terms(BOTH));
         assert_eq!(keyring.err().unwrap().to_string(), "is an encrypted key; give it unencrypted");
     }
     assert_eq!(SigningKey::from_pkcs8_der(&der[..9]).map(|_| ()), Err(KeyError::Malformed("not PKCS#8")));
