@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile
+.PHONY: help setup build wasm seal no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ build: ## compile the workspace for this machine
 
 wasm: setup-wasm ## compile the module: build/jwt_reissuer.wasm
 	@python3 tools/wasm.py build
+
+seal: ## seal a keyring with $REISSUER_SEALING_KEY: openssl genrsa 2048 | make -s seal > signing-keys
+	@cargo run --quiet --package seal
 
 no-std: setup-wasm ## compile the core for a target without std
 	@python3 tools/wasm.py no-std
@@ -81,7 +84,7 @@ mutants: ## break the core in one place at a time and see whether a test notices
 
 miri: ## tests of the core in Miri, which sees undefined behaviour in what is depended on; with a nightly Rust
 	@python3 tools/miri.py
-bench: ## how long hostile requests are refused for, and with how much heap, beside tokens that are reissued
+
 bench: ## time and heap of hostile requests that are refused, beside tokens that are reissued
 	cargo bench --package jwt-reissuer --bench refusals
 

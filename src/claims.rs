@@ -1,7 +1,11 @@
 //! What of a subject token goes into the token that we issue.
 
+use alloc::format;
 use alloc::string::String;
 
+use chacha20::rand_core::Rng as _;
+
+use crate::crypto::Rng;
 use crate::json::{Json, Object};
 use crate::token::SubjectToken;
 
@@ -76,4 +80,16 @@ impl Claims {
     pub fn jti(&self) -> &str {
         &self.jti
     }
+}
+
+/// A `jti`: a version 4 UUID (RFC 9562 section 5.4): 122 random bits.
+pub(crate) fn random_jti(rng: &mut Rng) -> String {
+    let mut bytes = [0; 16];
+    rng.fill_bytes(&mut bytes);
+    let random = u128::from_be_bytes(bytes);
+    let version_and_variant: u128 = 0x0000_0000_0000_4000_8000_0000_0000_0000;
+    let random = random & !0x0000_0000_0000_F000_C000_0000_0000_0000 | version_and_variant;
+    let hex = format!("{random:032x}");
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }

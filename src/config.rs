@@ -14,7 +14,8 @@ use zeroize::Zeroizing;
 use crate::claims::{ClaimRule, REGISTERED};
 use crate::http::{Routes, Serve};
 use crate::issuer::{Issuer, check_host};
-use crate::settings::Section;
+use crate::sealed::SealingKeys;
+use crate::settings::{Section, Setting};
 use crate::trusted_issuer::TrustedIssuer;
 
 pub use crate::settings::ConfigError;
@@ -40,6 +41,8 @@ pub struct Config {
     pub read_forms: bool,
     /// Where our own keys come from
     pub keys_from: KeysFrom,
+    /// What they are sealed with, where they are
+    pub sealing_keys: Option<SealingKeys>,
     /// How long the documents may be cached
     pub documents_max_age: Duration,
     /// How long a key of ours is published before it signs
@@ -109,8 +112,8 @@ impl Config {
             limits.finish()?;
         }
 
-        let (keys_from, documents_max_age, publish_ahead) =
-            signing_keys(section.required("signing_keys")?.section()?, environment)?;
+        let SigningKeys { keys_from, sealing_keys, documents_max_age, publish_ahead } =
+            SigningKeys::from_section(section.required("signing_keys")?.section()?, environment)?;
 
         let trusted_issuers = match section.optional("trusted_issuers") {
             Some(field) => {
@@ -148,6 +151,7 @@ impl Config {
             max_token_bytes,
             read_forms,
             keys_from,
+            sealing_keys,
             documents_max_age,
             publish_ahead,
             trusted_issuers,
@@ -162,19 +166,43 @@ impl Config {
     }
 }
 
-/// Where the keys come from, `documents_max_age` and `publish_ahead`.
-fn signing_keys(
-    mut section: Section<'_>,
-    environment: Environment<'_>,
-) -> Result<(KeysFrom, Duration, Duration), ConfigError> {
-    let mut from = section.required("from")?.section()?;
-    let ways = ["envoy_cluster", "env", "dangerous_inline"].map(|name| from.optional(name));
+/// `signing_keys`
+struct SigningKeys {
+    keys_from: KeysFrom,
+    sealing_keys: Option<SealingKeys>,
+    documents_max_age: Duration,
+    publish_ahead: Duration,
+}
+
+impl SigningKeys {
+    fn from_section(mut section: Section<'_>, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let keys_from = keys_from(section.required("from")?.section()?, environment)?;
+        let sealing_keys = section.optional("sealing_key").map(|field| sealing_keys(field.section()?, environment));
+        let sealing_keys = sealing_keys.transpose()?;
+        let publish_ahead = section.duration(
+            "publish_ahead",
+            Duration::from_secs(24 * 3600),
+            Duration::ZERO..=Duration::from_secs(30 * 86_400),
+        )?;
+        let documents_max_age = section.duration(
+            "documents_max_age",
+            Duration::from_secs(300),
+            Duration::ZERO..=Duration::from_secs(86_400),
+        )?;
+        if publish_ahead < documents_max_age {
+            return Err(section.error_at("publish_ahead", "must not be shorter than documents_max_age"));
+        }
+        section.finish()?;
+        Ok(Self { keys_from, sealing_keys, documents_max_age, publish_ahead })
+    }
+}
+
+fn keys_from(mut section: Section<'_>, environment: Environment<'_>) -> Result<KeysFrom, ConfigError> {
+    let ways = ["envoy_cluster", "env", "dangerous_inline"].map(|name| section.optional(name));
     let keys_from = match ways {
         [Some(cluster), None, None] => KeysFrom::EnvoyCluster(cluster.text(255)?.to_string()),
         [None, Some(env), None] => {
-            let document = environment(env.text(255)?).ok_or_else(|| {
-                env.error("no such variable in the VM: name it in vm_config.environment_variables.host_env_keys and set it for Envoy")
-            })?;
+            let document = variable(&env, environment)?;
             KeysFrom::Given { member: "signing_keys.from.env", document: Zeroizing::new(document.into_bytes()) }
         }
         [None, None, Some(inline)] => {
@@ -187,24 +215,27 @@ fn signing_keys(
                 document: Zeroizing::new(document.into_bytes()),
             }
         }
-        _ => return Err(from.error("takes exactly one of envoy_cluster, env, dangerous_inline")),
+        _ => return Err(section.error("takes exactly one of envoy_cluster, env, dangerous_inline")),
     };
-    from.finish()?;
-    let publish_ahead = section.duration(
-        "publish_ahead",
-        Duration::from_secs(24 * 3600),
-        Duration::ZERO..=Duration::from_secs(30 * 86_400),
-    )?;
-    let max_age = section.duration(
-        "documents_max_age",
-        Duration::from_secs(300),
-        Duration::ZERO..=Duration::from_secs(86_400),
-    )?;
-    if publish_ahead < max_age {
-        return Err(section.error_at("publish_ahead", "must not be shorter than documents_max_age"));
-    }
     section.finish()?;
-    Ok((keys_from, max_age, publish_ahead))
+    Ok(keys_from)
+}
+
+/// From the environment alone: beside the configuration it would be read by whoever reads that.
+fn sealing_keys(mut section: Section<'_>, environment: Environment<'_>) -> Result<SealingKeys, ConfigError> {
+    let env = section.required("env")?;
+    let text = Zeroizing::new(variable(&env, environment)?);
+    let keys = SealingKeys::parse(&text).map_err(|problem| env.error(problem))?;
+    section.finish()?;
+    Ok(keys)
+}
+
+fn variable(name: &Setting<'_>, environment: Environment<'_>) -> Result<String, ConfigError> {
+    environment(name.text(255)?).ok_or_else(|| {
+        name.error(
+            "no such variable in the VM: name it in vm_config.environment_variables.host_env_keys and set it for Envoy",
+        )
+    })
 }
 
 /// What is copied unless `claims.copy` says otherwise.

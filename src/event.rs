@@ -1,4 +1,4 @@
-//! What happened, for the operator: each event has one log line and one counter.
+//! What happened, for the operator: each event has one log line, and a counter or two.
 //!
 //! Lines are `key=value` pairs. They hold no token and no key: a token is named by its SHA-256, and what a stranger wrote
 //! is quoted and escaped.
@@ -30,6 +30,19 @@ pub enum Level {
     Warn,
     /// Something is wrong and somebody must act
     Error,
+}
+
+/// Why a fetch brought nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchFailure {
+    /// No connection, no TLS, or one that broke
+    Unreachable,
+    /// No answer in time
+    TimedOut,
+    /// Another status than 200
+    Status,
+    /// Not a key set
+    Document,
 }
 
 /// Something that happened.
@@ -76,6 +89,8 @@ pub enum Event {
     IssuerKeysFailed {
         /// Name of the trusted issuer
         issuer: String,
+        /// Which kind of thing went wrong
+        cause: FetchFailure,
         /// What went wrong
         problem: String,
     },
@@ -123,23 +138,40 @@ impl Fingerprint {
     }
 }
 
-impl Event {
-    /// The counter it adds one to.
+impl FetchFailure {
+    /// How its counter is called.
     #[must_use]
-    pub fn counter(&self) -> Cow<'static, str> {
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Issued { .. } => "jwt_reissuer.issued".into(),
-            Self::Rejected { rejection, .. } => format!("jwt_reissuer.rejected.{}", rejection.reason()).into(),
-            Self::DocumentServed => "jwt_reissuer.documents_served".into(),
-            Self::IssuerKeysFetched { issuer, .. } => format!("jwt_reissuer.jwks.{issuer}.fetched").into(),
-            Self::IssuerKeysFailed { issuer, .. } => format!("jwt_reissuer.jwks.{issuer}.failed").into(),
-            Self::OutOfReach { .. } => "jwt_reissuer.out_of_reach_while_idle".into(),
-            Self::KeyringLoaded { .. } => "jwt_reissuer.keyring.loaded".into(),
-            Self::KeyringTurned { .. } => "jwt_reissuer.keyring.turned".into(),
-            Self::KeyringUnchanged => "jwt_reissuer.keyring.unchanged".into(),
-            Self::KeyringFailed { .. } => "jwt_reissuer.keyring.failed".into(),
-            Self::SigningLatched => "jwt_reissuer.signing_latched".into(),
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timeout",
+            Self::Status => "status",
+            Self::Document => "document",
         }
+    }
+}
+
+impl Event {
+    /// The counters it adds one to.
+    pub fn counters(&self) -> impl Iterator<Item = Cow<'static, str>> {
+        let (name, kind): (Cow<'static, str>, _) = match self {
+            Self::Issued { .. } => ("jwt_reissuer.issued".into(), None),
+            Self::Rejected { rejection, .. } => (format!("jwt_reissuer.rejected.{}", rejection.reason()).into(), None),
+            Self::DocumentServed => ("jwt_reissuer.documents_served".into(), None),
+            Self::IssuerKeysFetched { issuer, .. } => (format!("jwt_reissuer.jwks.{issuer}.fetched").into(), None),
+            Self::IssuerKeysFailed { issuer, cause, .. } => {
+                let name = format!("jwt_reissuer.jwks.{issuer}.failed");
+                let kind = format!("{name}.{}", cause.name());
+                (name.into(), Some(kind.into()))
+            }
+            Self::OutOfReach { .. } => ("jwt_reissuer.out_of_reach_while_idle".into(), None),
+            Self::KeyringLoaded { .. } => ("jwt_reissuer.keyring.loaded".into(), None),
+            Self::KeyringTurned { .. } => ("jwt_reissuer.keyring.turned".into(), None),
+            Self::KeyringUnchanged => ("jwt_reissuer.keyring.unchanged".into(), None),
+            Self::KeyringFailed { .. } => ("jwt_reissuer.keyring.failed".into(), None),
+            Self::SigningLatched => ("jwt_reissuer.signing_latched".into(), None),
+        };
+        [Some(name), kind].into_iter().flatten()
     }
 
     /// How loud its line is.
@@ -205,7 +237,7 @@ impl fmt::Display for Event {
                 }
                 Ok(())
             }
-            Self::IssuerKeysFailed { issuer, problem } => {
+            Self::IssuerKeysFailed { issuer, problem, .. } => {
                 write!(f, "keys of issuer={issuer} not fetched: {problem}")
             }
             Self::OutOfReach { what, problem, .. } => {

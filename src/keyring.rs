@@ -18,6 +18,7 @@ use crate::claims::Claims;
 use crate::crypto::{Algorithm, BadSignature, Crypto, Rng, SigningFailed, SigningKey, VerifyingKey};
 use crate::http::Serve;
 use crate::json::{Json, Object};
+use crate::sealed;
 use crate::settings::{ConfigError, Section};
 use crate::timetable::{self, Phase, Times, Timetable};
 
@@ -284,6 +285,9 @@ impl Document {
             // DER: a SEQUENCE with a long length
             Some(0x30) if bytes.get(1).is_some_and(|length| *length >= 0x81) => {
                 Some(Ok(Self::Der(Zeroizing::new(bytes.to_vec()))))
+            }
+            _ if bytes.starts_with(sealed::PREFIX.as_bytes()) => {
+                Some(Err("sealed, and there is no sealing key: give signing_keys.sealing_key"))
             }
             _ => None,
         }

@@ -17,7 +17,7 @@
 //! any Err(Rejection) -> Response          in one place                         error
 //!
 //! Outcome::Pass | Respond | NeedBody -> await_body, take | Defer -> wait; both are answered by poll_waiting in time
-//! poll_fetch -> the host fetches -> handle_fetched    sources;  poll_event -> logs and counters    event
+//! poll_fetch -> the host fetches -> handle_fetched    sources;  poll_event -> logs and counters    event;  gauges    metrics
 //! ```
 //!
 //! One token's way, from a cold start; the host's part is played by this page:
@@ -63,7 +63,7 @@
 //!         SourceKey::Keyring => &our_key,
 //!         SourceKey::Jwks(_) => &api_server_keys,
 //!     };
-//!     reissuer.handle_fetched(fetch.id, Answer::Response { status: 200, body }, now);
+//!     reissuer.handle_fetched(fetch.id, Answer::Response { status: 200, date: None, body }, now);
 //! }
 //!
 //! // The request that waited is answered.
@@ -94,11 +94,14 @@ pub mod keyring;
 pub mod keys;
 #[cfg(test)]
 mod known_answers;
+mod loaded;
+pub mod metrics;
 pub mod policy;
 mod published_keys;
 mod reissuer;
 pub mod response;
 mod roca;
+pub mod sealed;
 mod settings;
 pub mod source;
 mod sources;

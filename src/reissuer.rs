@@ -2,14 +2,14 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use chacha20::rand_core::{Rng as _, SeedableRng as _};
 
-use crate::claims::Claims;
+use crate::claims::{self, Claims};
 use crate::clock::Now;
 use crate::config::{Config, ConfigError};
 use crate::crypto::{Crypto, Rng};
@@ -21,9 +21,11 @@ use crate::http::{self, Body, Endpoint, Method, Request, Response, Route, Routes
 use crate::json::{Json, Object};
 use crate::jwks::Find;
 use crate::keyring::{IssueError, IssuedToken, Keyring};
+use crate::loaded::Loaded;
+use crate::metrics::{self, Gauge};
 use crate::policy;
 use crate::source::{SourceKey, State};
-use crate::sources::{Answer, Fetch, FetchId, Loaded, Sources};
+use crate::sources::{Answer, Fetch, FetchId, Sources};
 use crate::token::UnverifiedToken;
 use crate::waiting::{StreamId, Waiting, WaitingRoom, WaitsFor};
 
@@ -204,6 +206,18 @@ impl Reissuer {
         self.events.pop_front()
     }
 
+    /// What there is to measure.
+    #[must_use]
+    pub fn gauges(&self, now: Now) -> Vec<Gauge> {
+        self.sources.gauges(&self.config, now)
+    }
+
+    /// Counters that are to be there, at 0, from the beginning.
+    #[must_use]
+    pub fn counters(&self) -> Vec<String> {
+        metrics::counters(&self.config)
+    }
+
     /// How long the host may leave this alone, if nothing else happens: then something is due.
     #[must_use]
     pub fn next_tick(&self, now: Now) -> Duration {
@@ -288,7 +302,7 @@ impl Reissuer {
         };
         let grant = policy::allow(&self.config, &subject, audience, now.unix)?;
 
-        let jti = self.random_uuid();
+        let jti = claims::random_jti(&mut self.rng);
         let claims = Claims::of(&subject, &self.config.claims, self.config.issuer.as_str(), &grant, now.unix, jti);
         let issued = self.issue(&loaded.keyring, &claims, now)?;
         self.note(Event::Issued {
@@ -367,18 +381,6 @@ impl Reissuer {
             self.events.pop_front();
         }
         self.events.push_back(event);
-    }
-
-    /// A version 4 UUID (RFC 9562 section 5.4): 122 random bits.
-    fn random_uuid(&mut self) -> String {
-        let mut bytes = [0; 16];
-        self.rng.fill_bytes(&mut bytes);
-        let random = u128::from_be_bytes(bytes);
-        let version_and_variant: u128 = 0x0000_0000_0000_4000_8000_0000_0000_0000;
-        let random = random & !0x0000_0000_0000_F000_C000_0000_0000_0000 | version_and_variant;
-        let hex = format!("{random:032x}");
-        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-        format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
     }
 }
 

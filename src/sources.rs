@@ -9,16 +9,16 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use chacha20::rand_core::Rng as _;
-use sha2::{Digest as _, Sha256};
 
 use crate::clock::{Monotonic, Now};
 use crate::config::{Config, KeysFrom};
 use crate::crypto::{Crypto, Rng};
-use crate::discovery::Documents;
 use crate::error::Quoted;
-use crate::event::Event;
+use crate::event::{Event, FetchFailure};
 use crate::jwks::{self, KeyCache, KeySet};
-use crate::keyring::{self, Keyring, Terms};
+use crate::keyring;
+use crate::loaded::Loaded;
+use crate::metrics::{Gauge, LastFetch};
 use crate::settings::ConfigError;
 use crate::source::{Freshness, Source, SourceKey, State};
 use crate::trusted_issuer::JwksFrom;
@@ -79,6 +79,8 @@ pub enum Answer<'a> {
     Response {
         /// HTTP status; 0 where it could not be read
         status: u16,
+        /// When it was made, by its `Date` header; seconds since 1970
+        date: Option<u64>,
         /// Its body, or as much as was asked for
         body: &'a [u8],
     },
@@ -89,22 +91,18 @@ pub enum Answer<'a> {
 /// The entries, and what they hold.
 pub(crate) struct Sources {
     keyring: Source<Arc<Loaded>>,
+    /// When the keyring was last read, by the wall clock
+    keyring_read: u64,
     /// In the order of `config.trusted_issuers`
     key_caches: Vec<KeyCache>,
+    /// Likewise
+    last_fetches: Vec<Option<LastFetch>>,
     /// What was wrong with the keyring when it was last fetched
     keyring_problem: Option<String>,
     /// The phase of the keyring that was last said to have begun
     phase: usize,
     /// What could not be reached before anybody asked, and was said to be so
     out_of_reach: Vec<SourceKey>,
-}
-
-/// A keyring and what follows from it.
-pub(crate) struct Loaded {
-    digest: [u8; 32],
-    pub(crate) keyring: Keyring,
-    /// For each phase of its timetable
-    documents: Vec<Documents>,
 }
 
 impl Sources {
@@ -131,7 +129,17 @@ impl Sources {
             JwksFrom::Inline(keys) => KeyCache::constant(keys.clone()),
         });
         let key_caches = key_caches.collect();
-        Ok((Self { keyring, key_caches, keyring_problem: None, phase, out_of_reach: Vec::new() }, event))
+        let last_fetches = config.trusted_issuers.iter().map(|_| None).collect();
+        let sources = Self {
+            keyring,
+            keyring_read: unix,
+            key_caches,
+            last_fetches,
+            keyring_problem: None,
+            phase,
+            out_of_reach: Vec::new(),
+        };
+        Ok((sources, event))
     }
 
     /// Our keys.
@@ -147,6 +155,20 @@ impl Sources {
             return None;
         }
         Some(Event::KeyringTurned { kids: loaded.kids(now.unix), next: loaded.next_change(now.unix) })
+    }
+
+    /// What there is to measure.
+    pub(crate) fn gauges(&self, config: &Config, now: Now) -> Vec<Gauge> {
+        let mut gauges = Vec::new();
+        if let State::Ready(loaded) = self.keyring.state(now.monotonic) {
+            loaded.gauges(self.keyring_read, now.unix).gauges(&mut gauges);
+        }
+        for (issuer, last) in config.trusted_issuers.iter().zip(&self.last_fetches) {
+            if let Some(last) = last {
+                last.gauges(&issuer.name, &mut gauges);
+            }
+        }
+        gauges
     }
 
     /// The keys of the trusted issuer in that place of the configuration.
@@ -212,9 +234,7 @@ impl Sources {
     ) -> Option<Event> {
         let event = match id.key {
             SourceKey::Keyring => self.keyring_fetched(id.attempt, answer, config, crypto, rng, now),
-            SourceKey::Jwks(index) => {
-                self.jwks_fetched(index, id.attempt, answer, config, now.monotonic, rng.next_u32())
-            }
+            SourceKey::Jwks(index) => self.jwks_fetched(index, id.attempt, answer, config, now, rng.next_u32()),
         }?;
         let out_of_reach = matches!(answer, Answer::Response { status: 503, .. });
         match event {
@@ -223,7 +243,7 @@ impl Sources {
                 self.keyring_problem = None;
                 Some(self.idle("signing keys", problem, id.key))
             }
-            Event::IssuerKeysFailed { issuer, problem } if out_of_reach && !asked => {
+            Event::IssuerKeysFailed { issuer, problem, .. } if out_of_reach && !asked => {
                 Some(self.idle(&format!("keys of issuer={issuer}"), problem, id.key))
             }
             event => Some(event),
@@ -256,30 +276,33 @@ impl Sources {
         attempt: u64,
         answer: Answer<'_>,
         config: &Config,
-        now: Monotonic,
+        now: Now,
         random: u32,
     ) -> Option<Event> {
         let cache = self.key_caches.get_mut(index)?;
         let issuer = config.trusted_issuers.get(index).map(|issuer| issuer.name.clone()).unwrap_or_default();
-        let parsed = document_of(answer).map_err(|problem| with_body(problem, answer)).and_then(KeySet::parse);
+        let parsed = document_of(answer)
+            .and_then(|document| KeySet::parse(document).map_err(|problem| (FetchFailure::Document, problem)));
         match parsed {
             Ok(keys) => {
                 let kids: Vec<String> = keys.kids().map(ToString::to_string).collect();
                 let refused = keys.refused().to_vec();
-                let before = match cache.source().state(now) {
+                let before = match cache.source().state(now.monotonic) {
                     State::Ready(before) => before.kids().map(ToString::to_string).collect(),
                     _ => Vec::new(),
                 };
                 let changed = before != kids;
-                cache.source().succeed(attempt, keys, now, random).then_some(Event::IssuerKeysFetched {
-                    issuer,
-                    kids,
-                    refused,
-                    changed,
-                })
+                if !cache.source().succeed(attempt, keys, now.monotonic, random) {
+                    return None;
+                }
+                if let (Some(last), Answer::Response { date, .. }) = (self.last_fetches.get_mut(index), answer) {
+                    *last = Some(LastFetch { at: now.unix, server_time: date, keys: kids.len() });
+                }
+                Some(Event::IssuerKeysFetched { issuer, kids, refused, changed })
             }
-            Err(problem) => {
-                cache.source().fail(attempt, now, random).then_some(Event::IssuerKeysFailed { issuer, problem })
+            Err((cause, problem)) => {
+                let failed = cache.source().fail(attempt, now.monotonic, random);
+                failed.then_some(Event::IssuerKeysFailed { issuer, cause, problem })
             }
         }
     }
@@ -298,10 +321,9 @@ impl Sources {
             State::Ready(loaded) => Some(Arc::clone(loaded)),
             _ => None,
         };
-        // The body is not shown: it may be a key.
-        let document = document_of(answer).map_err(|problem| format!("{problem}; {NO_KEY}"));
+        let document = document_of(answer).map_err(|(_, problem)| format!("{problem}; {NO_KEY}"));
         let loaded = document.and_then(|document| match current {
-            Some(current) if current.digest == digest_of(document) => Ok((current, false)),
+            Some(current) if current.is_of(document) => Ok((current, false)),
             _ => Loaded::parse(document, config, crypto, rng, now.unix).map(|loaded| (Arc::new(loaded), true)),
         });
         match loaded {
@@ -312,6 +334,7 @@ impl Sources {
                     return None;
                 }
                 self.keyring_problem = None;
+                self.keyring_read = now.unix;
                 if !changed {
                     return Some(Event::KeyringUnchanged);
                 }
@@ -343,53 +366,23 @@ impl SourceKey {
     }
 }
 
-impl Loaded {
-    fn parse(document: &[u8], config: &Config, crypto: &dyn Crypto, rng: &mut Rng, now: u64) -> Result<Self, String> {
-        let terms = Terms { serve: config.serve, publish_ahead: config.publish_ahead, ttl: config.ttl, now };
-        let keyring = Keyring::parse(document, &terms).map_err(|error| error.to_string())?;
-        keyring
-            .self_test(crypto, rng)
-            .map_err(|_| "the self-test failed: what the key signs, its public half does not verify".to_string())?;
-        let phases = keyring.timetable().phases();
-        let documents = phases.iter().map(|phase| Documents::new(config, &keyring, phase)).collect();
-        Ok(Self { digest: digest_of(document), keyring, documents })
-    }
-
-    /// The documents of the phase at a time. There is one at every time.
-    pub(crate) fn documents(&self, unix: u64) -> Option<&Documents> {
-        self.documents.get(self.keyring.timetable().place(unix))
-    }
-
-    fn kids(&self, unix: u64) -> Vec<String> {
-        let phase = self.keyring.timetable().at(unix);
-        phase.map_or_else(Vec::new, |phase| self.keyring.published(phase).map(|(kid, _)| kid.to_string()).collect())
-    }
-
-    fn next_change(&self, unix: u64) -> Option<u64> {
-        self.keyring.timetable().next_after(unix)
-    }
-}
-
-fn document_of(answer: Answer<'_>) -> Result<&[u8], String> {
+fn document_of(answer: Answer<'_>) -> Result<&[u8], (FetchFailure, String)> {
+    // Envoy's own words where it is Envoy that answers: they say whether the connection, the certificate or the name was
+    // the matter. Of anybody else's body nothing is shown.
+    const UNREACHABLE: [&[u8]; 2] = [b"upstream connect error", b"no healthy upstream"];
+    const TIMED_OUT: &[u8] = b"upstream request timeout";
     match answer {
-        Answer::Response { status: 200, body } => Ok(body),
-        Answer::Response { status, .. } => Err(format!("status {status}")),
-        Answer::Failed(why) => Err(why.to_string()),
-    }
-}
-
-/// With Envoy's own words where it is Envoy that answers: they say whether the connection, the certificate or the name was the
-/// matter. Of anybody else's body nothing is shown.
-fn with_body(problem: String, answer: Answer<'_>) -> String {
-    const ENVOYS: [&[u8]; 3] = [b"upstream connect error", b"no healthy upstream", b"upstream request timeout"];
-    match answer {
-        Answer::Response { body, .. } if ENVOYS.iter().any(|words| body.starts_with(words)) => {
-            format!("{problem} {}", Quoted(&String::from_utf8_lossy(body)))
+        Answer::Response { status: 200, body, .. } => Ok(body),
+        Answer::Response { status, body, .. } => {
+            let cause = if UNREACHABLE.iter().any(|words| body.starts_with(words)) {
+                FetchFailure::Unreachable
+            } else if body.starts_with(TIMED_OUT) {
+                FetchFailure::TimedOut
+            } else {
+                return Err((FetchFailure::Status, format!("status {status}")));
+            };
+            Err((cause, format!("status {status} {}", Quoted(&String::from_utf8_lossy(body)))))
         }
-        _ => problem,
+        Answer::Failed(why) => Err((FetchFailure::Unreachable, why.to_string())),
     }
-}
-
-fn digest_of(document: &[u8]) -> [u8; 32] {
-    Sha256::digest(document).into()
 }

@@ -20,7 +20,7 @@ use jwt_reissuer::error::Rejection;
 use jwt_reissuer::http::{Endpoint, Route, Serve};
 use jwt_reissuer::keyring::Keyring;
 use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
-use scenario::{START, terms};
+use scenario::{START, environment, terms};
 use serde_json::{Value, json};
 
 const BOTH: Serve = Serve { documents: true, tokens: true };
@@ -36,7 +36,7 @@ fn sample() -> Value {
 }
 
 fn parse(config: &Value) -> Result<Config, String> {
-    Config::from_json(config.to_string().as_bytes(), &|_| None).map_err(|error| error.to_string())
+    Config::from_json(config.to_string().as_bytes(), &environment).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -289,7 +289,7 @@ fn requests_that_wait_twice_are_handled_few_at_a_time_and_verified_once() {
     }
     let (keyring, jwks) = fetches(&mut scenario);
     let body = scenario.jwks.clone().unwrap();
-    let answer = jwt_reissuer::Answer::Response { status: 200, body: body.as_bytes() };
+    let answer = jwt_reissuer::Answer::Response { status: 200, date: None, body: body.as_bytes() };
     scenario.reissuer.handle_fetched(jwks, answer, scenario.now);
     assert_eq!(scenario.reissuer.poll_waiting(scenario.now), None, "they wait again, for our own keys");
     assert_eq!(scenario.reissuer.next_tick(scenario.now), std::time::Duration::ZERO, "not all of them at once");
@@ -299,7 +299,7 @@ fn requests_that_wait_twice_are_handled_few_at_a_time_and_verified_once() {
     assert!(scenario.reissuer.next_tick(scenario.now) > std::time::Duration::ZERO);
     assert_eq!(signer.verified.get(), 0, "nothing is verified that cannot be signed");
 
-    let answer = jwt_reissuer::Answer::Response { status: 200, body: keys()[1].as_bytes() };
+    let answer = jwt_reissuer::Answer::Response { status: 200, date: None, body: keys()[1].as_bytes() };
     scenario.reissuer.handle_fetched(keyring, answer, scenario.now);
     signer.verified.set(0);
     let answers: Vec<(u32, u16)> = std::iter::from_fn(|| scenario.reissuer.poll_waiting(scenario.now))

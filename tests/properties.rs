@@ -156,7 +156,7 @@ proptest! {
         let pem = &keys()[usize::from(first)];
         let keyring = json!({ "keys": [{ "kid": kid, "private_key": pem }] }).to_string();
         let keyring = Keyring::parse(keyring.as_bytes(), &scenario::terms(Serve { documents: true, tokens: true })).ok().unwrap();
-        let config = jwt_reissuer::Config::from_json(include_bytes!("../envoy/config.json"), &|_| None).ok().unwrap();
+        let config = jwt_reissuer::Config::from_json(include_bytes!("../envoy/config.json"), &scenario::environment).ok().unwrap();
         let documents = Documents::new(&config, &keyring, keyring.timetable().at(START).unwrap());
         let request = with_scenario(|scenario| scenario.request("GET", "/openid/v1/jwks", &[]));
         let body = documents.jwks.respond(jwt_reissuer::http::Method::Get, &request).body;

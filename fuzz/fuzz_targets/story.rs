@@ -372,10 +372,10 @@ impl Host {
             SourceKey::Jwks(_) => pair::api_server().jwks(kid).into_bytes(),
         };
         let answer = match content {
-            Content::Good | Content::Next => Answer::Response { status: 200, body: &good },
-            Content::Bytes(bytes) => Answer::Response { status: 200, body: bytes },
+            Content::Good | Content::Next => Answer::Response { status: 200, date: None, body: &good },
+            Content::Bytes(bytes) => Answer::Response { status: 200, date: None, body: bytes },
             Content::Status(200) => return,
-            Content::Status(status) => Answer::Response { status: *status, body: &good },
+            Content::Status(status) => Answer::Response { status: *status, date: None, body: &good },
             Content::Failed => Answer::Failed("no connection"),
         };
         self.events();

@@ -30,7 +30,7 @@ fn cold(refused_after: Option<Duration>) -> Result<(Duration, Response), String>
     for _ in 0..200 {
         let took = scenario.now.monotonic - begun;
         if refused_after == Some(took) {
-            let refusal = Answer::Response { status: 503, body: b"no healthy upstream" };
+            let refusal = Answer::Response { status: 503, date: None, body: b"no healthy upstream" };
             scenario.reissuer.handle_fetched(fetch.id, refusal, scenario.now);
         }
         if let Some((_, response)) = scenario.reissuer.poll_waiting(scenario.now) {
@@ -114,7 +114,8 @@ pub fn refresh_answered_otherwise(given: &str, expect: &Value) -> Result<(), Str
         // With a key set of somebody else's beside it: it is the status that decides.
         let body = Scenario::new(|_| ()).jwks.unwrap().replace("cluster-key", "another");
         let status = status.parse().unwrap();
-        refreshed_with(Answer::Response { status, body: body.as_bytes() }).map_err(|saw| format!("{status}: {saw}"))?;
+        refreshed_with(Answer::Response { status, date: None, body: body.as_bytes() })
+            .map_err(|saw| format!("{status}: {saw}"))?;
     }
     Ok(())
 }
@@ -128,7 +129,8 @@ pub fn refresh_with_no_key_set(given: &str, expect: &Value) -> Result<(), String
     let gzip = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], whole.as_bytes()].concat();
     let large = format!("{whole}{}", " ".repeat(1024 * 1024));
     for body in [truncated, &gzip, large.as_bytes()] {
-        refreshed_with(Answer::Response { status: 200, body }).map_err(|saw| format!("{} bytes: {saw}", body.len()))?;
+        refreshed_with(Answer::Response { status: 200, date: None, body })
+            .map_err(|saw| format!("{} bytes: {saw}", body.len()))?;
     }
     Ok(())
 }
@@ -188,7 +190,11 @@ pub fn client_gone(_: &str, _: &Value) -> Result<(), String> {
         return Err("it did not wait".into());
     }
     let body = scenario.jwks.clone().unwrap();
-    scenario.reissuer.handle_fetched(fetch.id, Answer::Response { status: 200, body: body.as_bytes() }, scenario.now);
+    scenario.reissuer.handle_fetched(
+        fetch.id,
+        Answer::Response { status: 200, date: None, body: body.as_bytes() },
+        scenario.now,
+    );
     same("answer to nobody", scenario.reissuer.poll_waiting(scenario.now), None)?;
     same("waiting", scenario.reissuer.waiting(), 0)
 }

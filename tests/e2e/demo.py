@@ -170,12 +170,12 @@ def use(gateway: Gateway, wanted: dict[str, Any], keys: str) -> None:
     gateway.host = host
     gateway.virtual_host["domains"] = list(dict.fromkeys([host, f"{host}.", *wanted.get("extra_hosts", [])]))
     source = wanted.get("signing_keys", {}).get("from", {})
+    if sealed := wanted.get("signing_keys", {}).get("sealing_key"):
+        gateway.seal_by(str(sealed.get("env")), os.environ.get(str(sealed.get("env"))))
     if "envoy_cluster" in source:
         gateway.cluster("signing_keys")["name"] = source["envoy_cluster"]
     elif "env" in source:
-        vm = gateway.filter["typed_config"]["config"]["vm_config"]
-        vm["environment_variables"] = {"host_env_keys": [source["env"]]}
-        gateway.environment[source["env"]] = os.environ.get(source["env"], keys)
+        gateway.show_environment(source["env"], os.environ.get(source["env"]) or gateway.sealed(keys))
         if source["env"] not in os.environ:
             print(f"{source['env']} is not set: a key was made for it")
     for trusted in wanted.get("trusted_issuers", [])[:1]:

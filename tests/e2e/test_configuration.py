@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +42,8 @@ def test_envoy_itself_finds_the_bootstrap_valid(prepare_gateway: StartGateway) -
     gateway = prepare_gateway()
     path = gateway.write_bootstrap()
     answer = subprocess.run(
-        [str(installed.envoy()), "--mode", "validate", "-c", str(path)], capture_output=True, text=True, timeout=60
+        [str(installed.envoy()), "--mode", "validate", "-c", str(path)], capture_output=True, text=True, timeout=60,
+        env={**os.environ, **gateway.environment},
     )
     assert answer.returncode == 0, answer.stderr
 

@@ -11,7 +11,7 @@ from harness.kubernetes import ISSUER, ApiServer
 from harness.pki import private_pem
 from harness.processes import eventually
 from harness.secrets import found, parts, shown
-from harness.signing_keys import keyring, one_line, p256_key, private_entry, rsa_key
+from harness.signing_keys import SEALED, keyring, one_line, p256_key, private_entry, rsa_key
 from harness.tokens import Forger
 
 
@@ -21,6 +21,8 @@ def gateway(prepare_gateway: StartGateway, cluster: ApiServer) -> tuple[Gateway,
     key = rsa_key()
     bearer = cluster.token("infra", "gateway", [ISSUER], pod=cluster.create_pod("infra", "gateway", "gateway-0"))
     gateway = prepare_gateway(keys=keyring(private_entry(key, "RS256")))
+    # A sealed one would not be found if it were there.
+    gateway.use_plain_signing_keys()
     gateway.read_jwks_with_token(bearer)
     gateway.start()
     # All of our own lines; Envoy's own at debug hold header values, and are another matter.
@@ -68,3 +70,20 @@ def test_the_search_finds_what_is_there(gateway: tuple[Gateway, dict[str, str]])
     assert request(gateway_.admin_port, "POST", "/logging?level=debug", host="127.0.0.1").status == 200
     held = parts(secrets["bearer"]) | parts(secrets["signing key"])
     eventually("a secret in the log", lambda: any(part in gateway_.log() for part in held), 30)
+
+
+def test_a_sealed_key_is_not_in_the_log_even_at_debug(prepare_gateway: StartGateway, subject_token: str) -> None:
+    key = rsa_key()
+    pem = private_pem(key).decode()
+    gateway = prepare_gateway(keys=one_line(pem.encode()))
+    gateway.log_level = "trace"
+    gateway.start()
+    assert gateway.reissue(subject_token).status == 200
+    body = "".join(line for line in pem.splitlines() if "-----" not in line)
+    secrets = {
+        "signing key": body, "signing key as base64 of its PEM": one_line(pem.encode()),
+        "sealing key": gateway.environment["REISSUER_SEALING_KEY"] + "=" * 40,
+    }
+    places = shown(gateway)
+    assert SEALED in places["log"], "what is sealed is logged, so the rest would be"
+    assert not found(secrets, places)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +19,7 @@ from conftest import StartGateway
 from expected import KEYS_REFUSED, REJECTED
 from harness import installed
 from harness.client import Response
-from harness.gateway import Gateway
+from harness.gateway import Gateway, replace
 from harness.kubernetes import ISSUER, ApiServer
 from harness.oidc import (
     CONNECTIONS_TO_MEET_EVERY_WORKER, SECONDS_TO_ROTATE, discover, verified_by_keys, wait_until_published,
@@ -24,11 +27,12 @@ from harness.oidc import (
 from harness.pki import PrivateKey, private_pem
 from harness.processes import eventually
 from harness.signing_keys import (
-    der, keyring, one_line, openssl_pem, p256_key, private_entry, public_entry, rsa_key, thumbprint,
+    SEALED, der, keyring, one_line, openssl_pem, p256_key, private_entry, public_entry, rsa_key, thumbprint,
 )
 from harness.tokens import decode
 
 AWS = "sts.amazonaws.com"
+SEALING_KEY = base64.b64encode(bytes(range(32))).decode()
 FORMS: dict[str, Callable[[PrivateKey], str]] = {
     "base64 of a PKCS#8 PEM": lambda key: one_line(private_pem(key)),
     "base64 of a PKCS#1 PEM": lambda key: one_line(openssl_pem(key)),  # type: ignore[arg-type]
@@ -53,7 +57,34 @@ def issues_with(gateway: Gateway, subject_token: str, key: PrivateKey, algorithm
 @pytest.mark.parametrize("form", FORMS)
 def test_a_key_by_sds_signs(prepare_gateway: StartGateway, subject_token: str, form: str) -> None:
     key = rsa_key()
-    gateway = prepare_gateway(keys=FORMS[form](key)).start()
+    gateway = prepare_gateway(keys=FORMS[form](key))
+    gateway.use_plain_signing_keys()
+    issues_with(gateway.start(), subject_token, key)
+
+
+def test_a_sealing_key_is_replaced_with_both_in_the_environment(prepare_gateway: StartGateway, subject_token: str) -> None:
+    old, new = rsa_key(), rsa_key()
+    gateway = prepare_gateway(keys=one_line(private_pem(old)))
+    other = base64.b64encode(os.urandom(32)).decode()
+    gateway.environment["REISSUER_SEALING_KEY"] = f"{other} {gateway.environment['REISSUER_SEALING_KEY']}"
+    issues_with(gateway.start(), subject_token, old)
+    gateway.seal_by("REISSUER_SEALING_KEY", other)
+    gateway.write_signing_keys(one_line(private_pem(new)))
+    wait_until_published(gateway, thumbprint(new))
+
+
+def test_a_keyring_that_is_not_sealed_or_by_another_key_leaves_the_one_in_use(
+    prepare_gateway: StartGateway, subject_token: str
+) -> None:
+    key = rsa_key()
+    gateway = prepare_gateway(keys=one_line(private_pem(key))).start()
+    issues_with(gateway, subject_token, key)
+    plain = gateway.directory / "keys" / "signing-keys"
+    replace(plain, one_line(private_pem(rsa_key())))
+    eventually("it is refused", lambda: "not sealed, and with a sealing key" in gateway.log(), SECONDS_TO_ROTATE)
+    gateway.sealing_key = os.urandom(32)
+    gateway.write_signing_keys(one_line(private_pem(rsa_key())))
+    eventually("it is refused", lambda: "sealed with another key, or changed since" in gateway.log(), SECONDS_TO_ROTATE)
     issues_with(gateway, subject_token, key)
 
 
@@ -103,6 +134,7 @@ def test_an_inline_key_signs(prepare_gateway: StartGateway, subject_token: str, 
     key = rsa_key()
     inline = private_pem(key).decode() if form == "PEM" else json.loads(keyring(private_entry(key, "RS256")))
     gateway = prepare_gateway()
+    gateway.use_plain_signing_keys()
     gateway.config["signing_keys"]["from"] = {"dangerous_inline": inline}
     gateway.remove_signing_key_cluster()
     gateway.start()
@@ -204,10 +236,19 @@ def test_the_lines_of_the_readme_make_a_secret_that_publishes_the_new_key_and_si
     (lines,) = re.findall(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
     old = rsa_key()
     (tmp_path / "old.pem").write_bytes(private_pem(old))
-    ran = subprocess.run(["bash", "-euo", "pipefail", "-c", lines], cwd=tmp_path, capture_output=True, text=True)
+    # A reader stands in the project's directory; the files of this test do not belong there.
+    (tmp_path / "make").write_text(f'#!/bin/sh\nexec "{shutil.which("make")}" --directory "{installed.REPOSITORY}" "$@"\n')
+    (tmp_path / "make").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "REISSUER_SEALING_KEY": SEALING_KEY}
+    command = ["bash", "-euo", "pipefail", "-c", lines]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     new = serialization.load_pem_private_key((tmp_path / "new.pem").read_bytes(), None)
     assert isinstance(new, rsa.RSAPrivateKey)
-    gateway = prepare_gateway(keys=(tmp_path / "signing-keys").read_text()).start()
+    line = (tmp_path / "signing-keys").read_text()
+    assert line.startswith(SEALED)
+    gateway = prepare_gateway(keys=line)
+    gateway.seal_by("REISSUER_SEALING_KEY", SEALING_KEY)
+    gateway.start()
     issues_with(gateway, subject_token, old)
     assert [key["kid"] for key in discover(gateway)[1]["keys"]] == [thumbprint(old), thumbprint(new)]

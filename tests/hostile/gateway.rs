@@ -190,7 +190,7 @@ impl Gateway {
         let outcome = self.judge(wire);
         let mut reason = None;
         while let Some(event) = self.scenario.reissuer.poll_event() {
-            std::hint::black_box((event.to_string(), event.counter()));
+            std::hint::black_box((event.to_string(), event.counters().count()));
             if let Event::Rejected { rejection, .. } = event {
                 reason = Some(rejection.reason());
             }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20::rand_core::SeedableRng as _;
 use jwt_reissuer::crypto::{Crypto, Rng, SigningKey, SoftwareCrypto};
 use jwt_reissuer::event::Event;
@@ -38,6 +38,11 @@ pub fn terms(serve: Serve) -> Terms {
 pub fn signing_key(pem: &str) -> SigningKey {
     let (_, der) = pkcs8::der::pem::decode_vec(pem.as_bytes()).unwrap();
     SigningKey::from_pkcs8_der(&der).unwrap()
+}
+
+/// The host's environment, as the sample configuration wants it.
+pub fn environment(name: &str) -> Option<String> {
+    (name == "REISSUER_SEALING_KEY").then(|| STANDARD.encode([5; 32]))
 }
 
 /// The configuration of a scenario.
@@ -98,8 +103,8 @@ impl Scenario {
                 }
             };
             let answer = match content {
-                Some(content) => Answer::Response { status: 200, body: content.as_bytes() },
-                None => Answer::Response { status: 503, body: b"no healthy upstream" },
+                Some(content) => Answer::Response { status: 200, date: None, body: content.as_bytes() },
+                None => Answer::Response { status: 503, date: None, body: b"no healthy upstream" },
             };
             self.reissuer.handle_fetched(fetch.id, answer, self.now);
         }

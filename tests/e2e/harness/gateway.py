@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import itertools
 import json
 import os
@@ -15,6 +17,7 @@ from . import client, installed
 from .documents import DocumentServer
 from .kubernetes import ApiServer
 from .processes import Process, Supervisor, free_port
+from .signing_keys import SEALED, seal
 from .stand_in import StandInCluster
 
 ISSUER_HOST = "reissuer.example.com"
@@ -41,7 +44,10 @@ class Gateway:
         self._sample = sample
         self._process: Process | None = None
         self._api = api
-        self._place_files(signing_keys)
+        self.sealing_key = os.urandom(32)
+        self.environment["REISSUER_SEALING_KEY"] = base64.b64encode(self.sealing_key).decode()
+        self._signing_keys = signing_keys
+        self._place_files()
         self.bootstrap: dict[str, Any] = self._moved(yaml.safe_load(sample.read_text()))
         self.bootstrap["admin"]["address"]["socket_address"]["port_value"] = self.admin_port
         self.listener("gateway")["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": self.port}
@@ -119,10 +125,27 @@ class Gateway:
     def use_host_environment(self, value: str) -> None:
         """The signing keys from an environment variable of Envoy, and nothing left of the way by SDS."""
         self.config["signing_keys"]["from"] = {"env": "REISSUER_KEYS"}
-        vm = self.filter["typed_config"]["config"]["vm_config"]
-        vm["environment_variables"] = {"host_env_keys": ["REISSUER_KEYS"]}
-        self.environment["REISSUER_KEYS"] = value
+        self.show_environment("REISSUER_KEYS", self.sealed(value))
         self.remove_signing_key_cluster()
+
+    def show_environment(self, name: str, value: str) -> None:
+        """Gives the filter's VM a variable of Envoy's, beside those that the sample gives it."""
+        self.filter["typed_config"]["config"]["vm_config"]["environment_variables"]["host_env_keys"].append(name)
+        self.environment[name] = value
+
+    def seal_by(self, name: str, value: str | None) -> None:
+        """The sealing key in a variable of that name: the value, or what was made here."""
+        value = value or self.environment["REISSUER_SEALING_KEY"]
+        if name != "REISSUER_SEALING_KEY":
+            self.show_environment(name, value)
+        self.environment[name] = value
+        with contextlib.suppress(ValueError, IndexError):
+            # One that is no use is for the filter to refuse.
+            self.sealing_key = base64.b64decode(value.split()[0], validate=True)
+
+    def use_plain_signing_keys(self) -> None:
+        """No sealing: what comes from the secret is the keyring itself."""
+        del self.config["signing_keys"]["sealing_key"]
 
     def remove_signing_key_cluster(self) -> None:
         resources = self.bootstrap["static_resources"]
@@ -132,7 +155,13 @@ class Gateway:
     # --- files, before and after the start ---
 
     def write_signing_keys(self, line: str) -> None:
-        replace(self.directory / "keys" / "signing-keys", line)
+        """The secret's content, sealed where the configuration says so and it is not yet."""
+        self._signing_keys = line
+        replace(self.directory / "keys" / "signing-keys", self.sealed(line))
+
+    def sealed(self, line: str) -> str:
+        sealed = "sealing_key" in self.config.get("signing_keys", {})
+        return seal(line.encode(), self.sealing_key) if sealed and not line.startswith(SEALED) else line
 
     def write_token(self, token: str) -> None:
         replace(self.directory / "pod" / "token", token)
@@ -140,6 +169,8 @@ class Gateway:
     # --- running ---
 
     def write_bootstrap(self) -> Path:
+        # What was edited since may have been whether they are sealed.
+        self.write_signing_keys(self._signing_keys)
         for listener in self.bootstrap["static_resources"]["listeners"]:
             if listener["name"] == "gateway":
                 configure(listener, self.config)
@@ -192,12 +223,11 @@ class Gateway:
 
     # --- how the shipped files come to the test's directory ---
 
-    def _place_files(self, signing_keys: str) -> None:
+    def _place_files(self) -> None:
         for name in ("sds", "keys", "pod"):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         (self.directory / "jwt_reissuer.wasm").symlink_to(installed.module())
         (self.directory / "pod" / "ca.crt").write_bytes(self._api.authority.certificate.read_bytes())
-        self.write_signing_keys(signing_keys)
         self.place_sds("signing-keys")
 
     def place_sds(self, name: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt
 
 from .pki import PrivateKey, private_pem, public_pem
 
@@ -37,6 +39,16 @@ def der(key: PrivateKey) -> bytes:
 def one_line(content: bytes) -> str:
     """`base64 -w0`."""
     return base64.b64encode(content).decode()
+
+
+SEALED = "sealed.v1."
+
+
+def seal(content: bytes, sealing_key: bytes) -> str:
+    """The sealed form of a keyring, by libsodium."""
+    nonce = os.urandom(24)
+    ciphertext = crypto_aead_xchacha20poly1305_ietf_encrypt(content, SEALED.encode(), nonce, sealing_key)
+    return SEALED + base64.b64encode(nonce + ciphertext).decode()
 
 
 def keyring(*keys: dict[str, Any]) -> str:

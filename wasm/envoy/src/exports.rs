@@ -87,7 +87,9 @@ extern "C" fn proxy_on_done(context: u32) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_delete(context: u32) {
     with(|contexts| &contexts.streams, |streams| streams.remove(&context));
-    with(|contexts| &contexts.roots, |roots| roots.remove(&context));
+    if let Some(root) = with(|contexts| &contexts.roots, |roots| roots.remove(&context)).flatten() {
+        root.on_delete();
+    }
 }
 
 /// The first call of all. A library has no `main` that would run what must run before it.

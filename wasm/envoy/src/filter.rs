@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jwt_reissuer::http::Response;
-use jwt_reissuer::{Now, Reissuer};
+use jwt_reissuer::{Answer, FetchId, Now, Reissuer};
 
 use crate::hostcalls::{self, LogLevel};
 use crate::observe::Observer;
@@ -22,7 +22,9 @@ pub(crate) struct Filter {
 
 impl Filter {
     pub(crate) fn new(reissuer: Reissuer) -> Self {
-        Self { reissuer: RefCell::new(reissuer), observer: RefCell::new(Observer::default()), started: Instant::now() }
+        let mut observer = Observer::default();
+        observer.begin(&reissuer);
+        Self { reissuer: RefCell::new(reissuer), observer: RefCell::new(observer), started: Instant::now() }
     }
 
     /// Both clocks.
@@ -37,6 +39,22 @@ impl Filter {
             let Some(event) = event else { return };
             self.observer.borrow_mut().observe(&event);
         }
+    }
+
+    /// Takes what came of a fetch.
+    pub(crate) fn fetched(&self, id: FetchId, answer: Answer<'_>) {
+        self.reissuer.borrow_mut().handle_fetched(id, answer, self.now());
+        self.observer.borrow_mut().outdate();
+    }
+
+    /// Writes the gauges.
+    pub(crate) fn measure(&self) {
+        self.observer.borrow_mut().measure(&self.reissuer.borrow(), self.now());
+    }
+
+    /// Takes back what it measured.
+    pub(crate) fn end(&self) {
+        self.observer.borrow_mut().end();
     }
 }
 

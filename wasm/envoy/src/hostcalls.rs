@@ -106,6 +106,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
 }
 
 /// Writes a line to Envoy's log.
@@ -203,19 +204,32 @@ pub(crate) fn send_response(status: u16, headers: &[(&str, &str)], body: &[u8]) 
     sent == OK
 }
 
-/// Defines a counter, or finds the one of that name.
-pub(crate) fn counter(name: &str) -> Option<u32> {
-    const COUNTER: u32 = 0;
+/// Metrics by their numbers in the proxy-wasm ABI.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum Metric {
+    Counter = 0,
+    Gauge = 1,
+}
+
+/// Defines a metric, or finds the one of that name.
+pub(crate) fn define(kind: Metric, name: &str) -> Option<u32> {
     let mut id = 0;
     // SAFETY: see above
-    let defined = unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) };
+    let defined = unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) };
     (defined == OK).then_some(id)
 }
 
-/// Adds one to a counter.
-pub(crate) fn increment(counter: u32) {
+/// Adds to a counter, or adds to and takes from a gauge: what every VM adds is summed. False if it was not added.
+pub(crate) fn add(metric: u32, number: i64) -> bool {
     // SAFETY: no pointers
-    unsafe { proxy_increment_metric(counter, 1) };
+    unsafe { proxy_increment_metric(metric, number) == OK }
+}
+
+/// Sets a gauge, for every VM.
+pub(crate) fn record(gauge: u32, value: u64) {
+    // SAFETY: no pointers
+    unsafe { proxy_record_metric(gauge, value) };
 }
 
 fn milliseconds(duration: Duration) -> u32 {

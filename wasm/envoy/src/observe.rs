@@ -1,18 +1,38 @@
-//! Events of the core as Envoy's log lines and counters.
+//! Events of the core as Envoy's log lines and counters, and its gauges.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jwt_reissuer::event::{Event, Level};
+use jwt_reissuer::{Now, Reissuer};
 
-use crate::hostcalls::{self, LogLevel};
+use crate::hostcalls::{self, LogLevel, Metric};
 
-/// The counters defined so far, by name.
+/// How many requests wait, in all workers together
+const WAITING: &str = "jwt_reissuer.waiting";
+/// Between two times that gauges are written: a reader sees no more.
+const GAUGE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The metrics defined so far, by name, and what was told of them.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
     counters: BTreeMap<String, u32>,
+    gauges: BTreeMap<String, u32>,
+    /// When gauges were last written, by the monotonic clock
+    written: Option<Duration>,
+    /// How many were said to wait here
+    waiting: i64,
 }
 
 impl Observer {
+    /// Defines what is to be there before anything has happened.
+    pub(crate) fn begin(&mut self, reissuer: &Reissuer) {
+        for name in reissuer.counters() {
+            find(&mut self.counters, Metric::Counter, &name);
+        }
+        find(&mut self.gauges, Metric::Gauge, WAITING);
+    }
+
     /// Logs and counts one event.
     pub(crate) fn observe(&mut self, event: &Event) {
         let level = match event.level() {
@@ -24,12 +44,61 @@ impl Observer {
         if hostcalls::logs(level) {
             hostcalls::log(level, &event.to_string());
         }
-        let name = event.counter();
-        let known = self.counters.get(name.as_ref()).copied();
-        let Some(counter) = known.or_else(|| hostcalls::counter(&name)) else { return };
-        if known.is_none() {
-            self.counters.insert(name.into_owned(), counter);
+        for name in event.counters() {
+            if let Some(counter) = find(&mut self.counters, Metric::Counter, &name) {
+                hostcalls::add(counter, 1);
+            }
         }
-        hostcalls::increment(counter);
     }
+
+    /// Something was fetched, and the gauges say so at once.
+    pub(crate) fn outdate(&mut self) {
+        self.written = None;
+    }
+
+    /// Writes the gauges, if it is time to.
+    pub(crate) fn measure(&mut self, reissuer: &Reissuer, now: Now) {
+        let waiting = i64::try_from(reissuer.waiting()).unwrap_or(i64::MAX);
+        let more = waiting.saturating_sub(self.waiting);
+        // Added to, not set: every worker has requests of its own that wait.
+        if more != 0
+            && let Some(gauge) = find(&mut self.gauges, Metric::Gauge, WAITING)
+            && hostcalls::add(gauge, more)
+        {
+            self.waiting = waiting;
+        }
+        if self.written.is_some_and(|written| now.monotonic.saturating_sub(written) < GAUGE_INTERVAL) {
+            return;
+        }
+        self.written = Some(now.monotonic);
+        for gauge in reissuer.gauges(now) {
+            if let Some(id) = find(&mut self.gauges, Metric::Gauge, &gauge.name) {
+                hostcalls::record(id, gauge.value);
+            }
+        }
+    }
+
+    /// Takes back what was measured: Envoy keeps a gauge for ever, and of an issuer that is not trusted any more it would
+    /// say for ever when its keys were last read.
+    pub(crate) fn end(&mut self) {
+        for (name, gauge) in &self.gauges {
+            if name == WAITING {
+                if self.waiting != 0 {
+                    hostcalls::add(*gauge, self.waiting.saturating_neg());
+                }
+            } else {
+                hostcalls::record(*gauge, 0);
+            }
+        }
+        *self = Self::default();
+    }
+}
+
+fn find(known: &mut BTreeMap<String, u32>, kind: Metric, name: &str) -> Option<u32> {
+    if let Some(id) = known.get(name) {
+        return Some(*id);
+    }
+    let id = hostcalls::define(kind, name)?;
+    known.insert(name.to_owned(), id);
+    Some(id)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use jwt_reissuer::clock::parse_http_date;
 use jwt_reissuer::crypto::SoftwareCrypto;
 use jwt_reissuer::{Answer, Config, Fetch, FetchId, Now, Reissuer};
 use zeroize::Zeroizing;
@@ -66,15 +67,22 @@ impl Root {
             let size = body_size.min(id.max_bytes().saturating_add(1));
             // It may be our signing key.
             body = Zeroizing::new(hostcalls::buffer(Buffer::CalloutResponseBody, size).unwrap_or_default());
-            Answer::Response { status, body: &body }
+            let date = hostcalls::header(Map::CalloutResponseHeaders, "date").ok().flatten();
+            let date = date.and_then(|date| parse_http_date(&date));
+            Answer::Response { status, date, body: &body }
         };
-        filter.reissuer.borrow_mut().handle_fetched(id, answer, filter.now());
+        filter.fetched(id, answer);
         self.work();
     }
 
     /// What serves the requests that come now.
     pub(crate) fn filter(&self) -> Option<Rc<Filter>> {
         self.filter.clone()
+    }
+
+    /// Envoy has done with this configuration. What it measured is nobody's any more; its successor writes its own.
+    pub(crate) fn on_delete(self) {
+        self.filter.iter().chain(&self.draining).for_each(|filter| filter.end());
     }
 
     fn configure(&self, size: usize) -> Result<Filter, String> {
@@ -105,15 +113,16 @@ impl Root {
                     self.callouts.insert(token, fetch.id);
                 }
                 Err(why) => {
-                    let failed = Answer::Failed(&why);
-                    filter.reissuer.borrow_mut().handle_fetched(fetch.id, failed, filter.now());
+                    filter.fetched(fetch.id, Answer::Failed(&why));
                 }
             }
         }
         answer_waiting(&filter);
         self.draining.iter().for_each(|filter| answer_waiting(filter));
+        self.draining.iter().for_each(|filter| filter.measure());
         self.draining.retain(|filter| filter.reissuer.borrow().waiting() > 0);
         filter.observe();
+        filter.measure();
         let mut next = filter.reissuer.borrow().next_tick(filter.now());
         for filter in &self.draining {
             filter.observe();

@@ -8,7 +8,7 @@ use fake_envoy::{Action, Answer, Envoy, INTERNAL_FAILURE, NOT_FOUND, Request, an
 use kubernetes::{KEYS, SIGNING_KEYS, cold, configuration, fetch, jwks, signing_key_pem, token, warm};
 
 /// All that the filter calls
-const HOSTCALLS: [&str; 11] = [
+const HOSTCALLS: [&str; 12] = [
     "proxy_log",
     "proxy_get_log_level",
     "proxy_set_tick_period_milliseconds",
@@ -18,6 +18,7 @@ const HOSTCALLS: [&str; 11] = [
     "proxy_send_local_response",
     "proxy_define_metric",
     "proxy_increment_metric",
+    "proxy_record_metric",
     "proxy_http_call",
     "proxy_set_effective_context",
 ];

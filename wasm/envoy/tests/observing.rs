@@ -3,8 +3,8 @@
 mod fake_envoy;
 mod kubernetes;
 
-use fake_envoy::{Answer, Envoy, INTERNAL_FAILURE, Request, count, log_lines, with};
-use kubernetes::{KEYS, SIGNING_KEYS, configuration, signing_key_pem, token, token_of, warm};
+use fake_envoy::{Answer, Envoy, INTERNAL_FAILURE, Request, count, gauge, log_lines, with};
+use kubernetes::{KEYS, SIGNING_KEYS, cold, configuration, fetch, jwks, signing_key_pem, token, token_of, warm};
 use serde_json::json;
 
 #[test]
@@ -15,30 +15,109 @@ fn a_counter_is_defined_once_and_counted_up_each_time() {
         envoy.send(&Request::reissue("x"));
         envoy.send(&Request::discovery());
     }
-    let mut defined: Vec<String> = with(|state| state.defined.values().cloned().collect());
-    defined.sort();
     let expected = [
         ("jwt_reissuer.documents_served", 3),
         ("jwt_reissuer.issued", 3),
+        ("jwt_reissuer.jwks.kubernetes.failed", 0),
         ("jwt_reissuer.jwks.kubernetes.fetched", 1),
+        ("jwt_reissuer.keyring.failed", 0),
         ("jwt_reissuer.keyring.loaded", 1),
         ("jwt_reissuer.rejected.malformed", 3),
+        ("jwt_reissuer.signing_latched", 0),
     ];
-    assert_eq!(defined, expected.map(|(name, _)| name));
-    assert_eq!(expected.map(|(name, _)| (name, count(name))), expected);
+    let (counters, defined) = with(|state| (state.counters.clone(), state.defined.len() - state.gauges.len()));
+    let counters: Vec<(&str, i64)> = counters.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    assert_eq!(counters, expected);
+    assert_eq!(defined, expected.len());
+}
+
+#[test]
+fn what_an_alert_watches_is_there_before_anything_has_happened() {
+    let _envoy = cold();
+    let counters: Vec<String> = with(|state| state.counters.keys().cloned().collect());
+    let watched = ["jwks.kubernetes.failed", "keyring.failed", "signing_latched"];
+    assert!(watched.iter().all(|name| counters.contains(&format!("jwt_reissuer.{name}"))), "{counters:?}");
+    assert_eq!(gauge("jwt_reissuer.waiting"), Some(0));
+    assert_eq!(gauge("jwt_reissuer.jwks.kubernetes.last_success"), None, "never");
+}
+
+#[test]
+fn gauges_say_when_keys_were_read_and_what_they_are() {
+    let before = unix();
+    let envoy = cold();
+    envoy.tick();
+    let date = "Thu, 01 Jan 2026 00:00:00 GMT";
+    envoy.answer(SIGNING_KEYS, Answer::of("200", signing_key_pem()));
+    envoy.answer(KEYS, Answer::of("200", jwks()).header("date", date));
+    let gauge = |name: &str| gauge(&format!("jwt_reissuer.{name}")).expect(name);
+    for name in ["jwks.kubernetes.last_success", "keyring.last_success"] {
+        assert!((before..=unix()).contains(&gauge(name)), "{name}");
+    }
+    assert_eq!(gauge("jwks.kubernetes.keys"), 1);
+    assert_eq!(gauge("jwks.kubernetes.last_success") - gauge("jwks.kubernetes.clock_ahead_seconds"), 1_767_225_600);
+    assert_eq!(gauge("jwks.kubernetes.clock_behind_seconds"), 0);
+    let states = ["upcoming", "next", "active", "retired"].map(|state| gauge(&format!("keyring.keys.{state}")));
+    assert_eq!((states, gauge("keyring.next_change")), ([0, 0, 1, 0], 0));
+    assert_ne!(gauge("keyring.published_hash"), 0);
+}
+
+#[test]
+fn a_server_that_does_not_say_its_time_has_no_clock_to_compare() {
+    for date in [None, Some("yesterday"), Some("")] {
+        let envoy = cold();
+        envoy.tick();
+        let answer = Answer::of("200", jwks());
+        envoy.answer(KEYS, date.map_or(answer.clone(), |date| answer.header("date", date)));
+        assert!(gauge("jwt_reissuer.jwks.kubernetes.last_success").is_some());
+        assert_eq!(gauge("jwt_reissuer.jwks.kubernetes.clock_ahead_seconds"), None, "{date:?}");
+    }
+}
+
+#[test]
+fn requests_that_wait_are_counted_over_all_vms_and_the_count_goes_back_to_nothing() {
+    let envoy = cold();
+    let waiting = [(); 3].map(|()| envoy.send(&Request::reissue(&token())));
+    envoy.tick();
+    assert_eq!(gauge("jwt_reissuer.waiting"), Some(3));
+    waiting[0].close();
+    envoy.tick();
+    assert_eq!(gauge("jwt_reissuer.waiting"), Some(2));
+    fetch(&envoy);
+    envoy.tick_until_idle();
+    assert_eq!(gauge("jwt_reissuer.waiting"), Some(0));
+    envoy.send(&Request::reissue(&token_of("rotated")));
+    envoy.tick();
+    assert_eq!(gauge("jwt_reissuer.waiting"), Some(1));
+    envoy.close();
+    assert_eq!(gauge("jwt_reissuer.waiting"), Some(0), "nobody waits for a configuration that is gone");
+}
+
+#[test]
+fn a_configuration_that_is_gone_leaves_no_gauge_that_says_what_was() {
+    let mut envoy = warm();
+    let old = Envoy { root: envoy.root };
+    assert!(envoy.update(configuration(|all| all["trusted_issuers"][0]["name"] = "other".into())));
+    assert_ne!(gauge("jwt_reissuer.jwks.kubernetes.last_success"), Some(0));
+    old.close();
+    assert_eq!(gauge("jwt_reissuer.jwks.kubernetes.last_success"), Some(0));
+}
+
+fn unix() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
 #[test]
 fn what_cannot_be_counted_is_answered_and_logged_all_the_same_and_counted_when_it_can_be() {
-    for hostcall in ["proxy_define_metric", "proxy_increment_metric"] {
+    for hostcall in ["proxy_define_metric", "proxy_increment_metric", "proxy_record_metric"] {
         let envoy = warm();
         envoy.fail(hostcall, INTERNAL_FAILURE);
-        assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200));
-        assert!(log_lines().last().is_some_and(|line| line.starts_with("issued ")));
+        assert_eq!(envoy.send(&Request::reissue("x")).status(), Some(401));
+        assert!(log_lines().last().is_some_and(|line| line.starts_with("rejected ")));
         envoy.heal();
-        assert_eq!(count("jwt_reissuer.issued"), 0);
-        envoy.send(&Request::reissue(&token()));
-        assert_eq!(count("jwt_reissuer.issued"), 1, "{hostcall}");
+        let lost = i64::from(hostcall != "proxy_record_metric");
+        assert_eq!(count("jwt_reissuer.rejected.malformed"), 1 - lost, "{hostcall}");
+        envoy.send(&Request::reissue("x"));
+        assert_eq!(count("jwt_reissuer.rejected.malformed"), 2 - lost, "{hostcall}");
     }
 }
 

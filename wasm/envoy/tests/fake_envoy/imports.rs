@@ -5,6 +5,9 @@
 
 use super::{BAD_ARGUMENT, Callout, Headers, INTERNAL_FAILURE, LocalResponse, NOT_FOUND, OK, State, with};
 
+/// `MetricType::Gauge` of the proxy-wasm ABI
+const GAUGE: u32 = 1;
+
 unsafe extern "C" {
     safe fn proxy_on_memory_allocate(size: usize) -> *mut u8;
 }
@@ -185,11 +188,16 @@ extern "C" fn proxy_set_effective_context(context: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn proxy_define_metric(_kind: u32, name: *const u8, name_size: usize, return_id: *mut u32) -> u32 {
+unsafe extern "C" fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, return_id: *mut u32) -> u32 {
     // SAFETY: see above
     let name = unsafe { text(name, name_size) };
     call("proxy_define_metric", |state| {
         let id = state.number();
+        if kind == GAUGE {
+            state.gauges.entry(name.clone()).or_default();
+        } else {
+            state.counters.entry(name.clone()).or_default();
+        }
         state.defined.insert(id, name);
         // SAFETY: see above
         unsafe { *return_id = id };
@@ -201,7 +209,21 @@ unsafe extern "C" fn proxy_define_metric(_kind: u32, name: *const u8, name_size:
 extern "C" fn proxy_increment_metric(id: u32, by: i64) -> u32 {
     call("proxy_increment_metric", |state| {
         let Some(name) = state.defined.get(&id).cloned() else { return NOT_FOUND };
-        *state.counters.entry(name).or_default() += by;
+        if let Some(gauge) = state.gauges.get_mut(&name) {
+            *gauge = gauge.checked_add_signed(by).expect("a gauge that falls below zero");
+        } else {
+            *state.counters.entry(name).or_default() += by;
+        }
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_record_metric(id: u32, value: u64) -> u32 {
+    call("proxy_record_metric", |state| {
+        let Some(name) = state.defined.get(&id).cloned() else { return NOT_FOUND };
+        let Some(gauge) = state.gauges.get_mut(&name) else { return BAD_ARGUMENT };
+        *gauge = value;
         OK
     })
 }

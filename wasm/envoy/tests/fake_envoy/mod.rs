@@ -93,9 +93,10 @@ pub struct State {
     pub callouts: Vec<Callout>,
     /// Contexts and answers in their order
     pub responses: Vec<(u32, LocalResponse)>,
-    /// Names of the counters that were defined, by id
+    /// Names of the metrics that were defined, by id
     pub defined: BTreeMap<u32, String>,
     pub counters: BTreeMap<String, i64>,
+    pub gauges: BTreeMap<String, u64>,
     /// What no filter should do to an Envoy
     faults: Vec<String>,
 }
@@ -375,6 +376,11 @@ fn close(context: u32) {
     assert!(exports::on_done(context));
     exports::on_delete(context);
     with(|state| state.roots.remove(&context));
+}
+
+/// The value of a gauge; `None`: nobody has defined it.
+pub fn gauge(name: &str) -> Option<u64> {
+    with(|state| state.gauges.get(name).copied())
 }
 
 /// How often each counter was counted up.

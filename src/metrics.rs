@@ -1,0 +1,135 @@
+//! What is measured: gauges for the state of a reissuer, and the names of the counters that are there from the beginning.
+//!
+//! All workers of a gateway share one value of each, and the last one to write wins. So what is told are moments, not
+//! ages, and counts of what all of them agree on.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::config::Config;
+use crate::timetable::Timetable;
+use crate::trusted_issuer::JwksFrom;
+
+/// A measured value. Moments are in seconds since 1970; 0 is never.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gauge {
+    /// The name of the metric
+    pub name: Cow<'static, str>,
+    /// What it is now
+    pub value: u64,
+}
+
+/// When a key set was last fetched, and what its server's clock was then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LastFetch {
+    /// By our clock
+    pub(crate) at: u64,
+    /// By the server's, as its `Date` header said
+    pub(crate) server_time: Option<u64>,
+    /// Usable keys
+    pub(crate) keys: usize,
+}
+
+/// Our keys by what they are at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyStates {
+    /// Not published yet
+    pub upcoming: u64,
+    /// Published, and signs later
+    pub next: u64,
+    /// Signs
+    pub active: u64,
+    /// Published, and does not sign any more
+    pub retired: u64,
+}
+
+/// Our keyring at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyringGauges {
+    /// When it was last read
+    pub(crate) at: u64,
+    pub(crate) states: KeyStates,
+    /// When that changes next
+    pub(crate) next_change: Option<u64>,
+    /// Of the published keys
+    pub(crate) fingerprint: u32,
+}
+
+impl Gauge {
+    fn new(name: impl Into<Cow<'static, str>>, value: u64) -> Self {
+        Self { name: name.into(), value }
+    }
+}
+
+impl KeyStates {
+    /// How many keys of a timetable are what at a time. One that is gone is nothing any more.
+    #[must_use]
+    pub fn of(timetable: &Timetable, unix: u64) -> Self {
+        let phases = timetable.phases();
+        let (begun, later) = phases.split_at(timetable.place(unix).saturating_add(1).min(phases.len()));
+        let Some(now) = begun.last() else { return Self::default() };
+        let signs_later = |key: usize| later.iter().any(|phase| phase.signing == Some(key));
+        let mut upcoming: Vec<usize> = later.iter().flat_map(|phase| phase.published.iter().copied()).collect();
+        upcoming.sort_unstable();
+        upcoming.dedup();
+        upcoming.retain(|key| !now.published.contains(key));
+        let others = now.published.iter().copied().filter(|key| Some(*key) != now.signing);
+        let (next, retired): (Vec<usize>, Vec<usize>) = others.partition(|key| signs_later(*key));
+        Self {
+            upcoming: count(upcoming.len()),
+            next: count(next.len()),
+            active: now.signing.is_some().into(),
+            retired: count(retired.len()),
+        }
+    }
+}
+
+impl LastFetch {
+    pub(crate) fn gauges(self, issuer: &str, gauges: &mut Vec<Gauge>) {
+        let name = |what: &str| format!("jwt_reissuer.jwks.{issuer}.{what}");
+        gauges.push(Gauge::new(name("last_success"), self.at));
+        gauges.push(Gauge::new(name("keys"), count(self.keys)));
+        if let Some(server) = self.server_time {
+            // A gauge of Envoy is not negative, so there are two, one of which is 0.
+            gauges.push(Gauge::new(name("clock_ahead_seconds"), self.at.saturating_sub(server)));
+            gauges.push(Gauge::new(name("clock_behind_seconds"), server.saturating_sub(self.at)));
+        }
+    }
+}
+
+impl KeyringGauges {
+    pub(crate) fn gauges(self, gauges: &mut Vec<Gauge>) {
+        let KeyStates { upcoming, next, active, retired } = self.states;
+        gauges.extend([
+            Gauge::new("jwt_reissuer.keyring.last_success", self.at),
+            Gauge::new("jwt_reissuer.keyring.next_change", self.next_change.unwrap_or_default()),
+            Gauge::new("jwt_reissuer.keyring.published_hash", self.fingerprint.into()),
+            Gauge::new("jwt_reissuer.keyring.keys.upcoming", upcoming),
+            Gauge::new("jwt_reissuer.keyring.keys.next", next),
+            Gauge::new("jwt_reissuer.keyring.keys.active", active),
+            Gauge::new("jwt_reissuer.keyring.keys.retired", retired),
+        ]);
+    }
+}
+
+/// Counters that are to be there, at 0, before anything has happened: an alert on one that rises misses the first time
+/// where it comes into being with it.
+pub(crate) fn counters(config: &Config) -> Vec<String> {
+    let mut names: Vec<String> = ["documents_served", "issued", "keyring.failed", "keyring.loaded", "signing_latched"]
+        .iter()
+        .map(|name| format!("jwt_reissuer.{name}"))
+        .collect();
+    if config.serve.tokens {
+        let fetched = config.trusted_issuers.iter().filter(|issuer| matches!(issuer.jwks, JwksFrom::EnvoyCluster(_)));
+        for issuer in fetched {
+            names.extend(["failed", "fetched"].map(|what| format!("jwt_reissuer.jwks.{}.{what}", issuer.name)));
+        }
+    }
+    names
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
