@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm seal no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile
+.PHONY: help setup build wasm seal no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile testing-modules
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,7 +50,7 @@ test-wasm: setup-wasm setup-envoy ## the core's tests compiled to wasm, as the m
 	@python3 tools/wasm.py test
 	@echo "test-wasm: passed"
 
-e2e: setup-peers wasm judge ## a real Envoy against a real kube-apiserver; PYTEST_ARGS="-k name" for some of it
+e2e: setup-peers wasm testing-modules judge ## a real Envoy against a real kube-apiserver; PYTEST_ARGS="-k name" for some of it
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest $(PYTEST_ARGS)
 	@echo "e2e: passed, on a real Envoy and a real kube-apiserver"
 
@@ -64,8 +64,11 @@ e2e-aws: preflight-aws setup-aws wasm judge ## the whole walk to AWS, by unmodif
 lint: setup-python ## formatting and warnings
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo fmt --manifest-path tests/eavesdropper/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --package jwt-reissuer-envoy --features trap -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-lint --all-targets -- -D warnings
+	cargo clippy --manifest-path tests/eavesdropper/Cargo.toml --target-dir target/testing -- -D warnings
 	$(VENV_PYTHON) -m ruff check --quiet --select F tools tests
 	@echo "lint: formatted, and no warnings"
 
@@ -117,6 +120,9 @@ preflight-aws:
 
 setup-aws:
 	@$(SETUP) python envoy kubernetes versitygw minio judges-node judges-go judges-java
+
+testing-modules: setup-wasm
+	@python3 tools/wasm.py testing
 
 judge:
 	@cargo build --quiet --package judge

@@ -1,6 +1,7 @@
-"""Compiles the module and checks the core: python3 tools/wasm.py build | test | vectors | no-std
+"""Compiles the module and checks the core: python3 tools/wasm.py build | testing | test | vectors | no-std
 
 build    wasm/envoy -> build/jwt_reissuer.wasm, with its size and SHA-256; 1 MiB or more is an error
+testing  what the end-to-end tests load beside it, into build/testing: a module that traps when asked to, somebody else's plugin
 test     all tests of the core, compiled as the module is and run in wasmtime
 vectors  those of them that count test vectors, with the counts
 no-std   the core for a target that has no std
@@ -24,24 +25,15 @@ from cache import REPOSITORY, SetupError
 PACKAGE = "jwt-reissuer-envoy"
 LIBRARY = "jwt_reissuer_envoy"
 MODULE = REPOSITORY / "build" / "jwt_reissuer.wasm"
+TRAP = REPOSITORY / "build" / "testing" / "jwt_reissuer_trap.wasm"
+EAVESDROPPER = REPOSITORY / "build" / "testing" / "eavesdropper.wasm"
 LIMIT = 1024 * 1024
 
 
 def build() -> None:
-    toolchain = rust.toolchain(rust.WASI)
     started = time.monotonic()
-    command = toolchain.command(
-        "build", "--release", "--package", PACKAGE, "--message-format=json-render-diagnostics", *_locked()
-    )
-    # Standard error stays ours to see: it is cargo's own progress.
-    answer = subprocess.run(command, cwd=REPOSITORY, env=toolchain.environment, stdout=subprocess.PIPE, text=True)
-    if answer.returncode != 0:
-        raise SetupError(f"{PACKAGE} does not compile for {toolchain.target} ({toolchain.name})")
-    MODULE.parent.mkdir(exist_ok=True)
-    unfinished = MODULE.with_suffix(".new")
-    unfinished.write_bytes(wasm_names.readable(_module(answer.stdout.splitlines()).read_bytes()))
-    # Renamed, not overwritten: an Envoy that is reading the module keeps the old one.
-    unfinished.rename(MODULE)
+    toolchain = rust.toolchain(rust.WASI)
+    _compile(toolchain, MODULE, LIBRARY, "--package", PACKAGE)
     content = MODULE.read_bytes()
     print(
         f"{MODULE.relative_to(REPOSITORY)}: {len(content):,} bytes ({len(content) / 1024:.0f} KiB), "
@@ -49,6 +41,31 @@ def build() -> None:
     )
     if len(content) >= LIMIT:
         raise SetupError(f"the module has {len(content):,} bytes; it must stay under {LIMIT:,}")
+
+
+def testing() -> None:
+    """In a target directory of their own: they and the module take turns in none, and what is shipped is not built there."""
+    started = time.monotonic()
+    toolchain = rust.toolchain(rust.WASI)
+    target = ("--target-dir", str(REPOSITORY / "target" / "testing"))
+    _compile(toolchain, TRAP, LIBRARY, "--package", PACKAGE, "--features", "trap", *target)
+    manifest = REPOSITORY / "tests" / "eavesdropper" / "Cargo.toml"
+    _compile(toolchain, EAVESDROPPER, "eavesdropper", "--manifest-path", str(manifest), *target)
+    names = ", ".join(str(path.relative_to(REPOSITORY)) for path in (TRAP, EAVESDROPPER))
+    print(f"{names}: for tests alone, toolchain {toolchain.name}, {time.monotonic() - started:.0f} s")
+
+
+def _compile(toolchain: rust.Toolchain, into: Path, library: str, *arguments: str) -> None:
+    command = toolchain.command("build", "--release", "--message-format=json-render-diagnostics", *_locked(), *arguments)
+    # Standard error stays ours to see: it is cargo's own progress.
+    answer = subprocess.run(command, cwd=REPOSITORY, env=toolchain.environment, stdout=subprocess.PIPE, text=True)
+    if answer.returncode != 0:
+        raise SetupError(f"{library} does not compile for {toolchain.target} ({toolchain.name})")
+    into.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = into.with_suffix(".new")
+    unfinished.write_bytes(wasm_names.readable(_module(answer.stdout.splitlines(), library).read_bytes()))
+    # Renamed, not overwritten: an Envoy that is reading the module keeps the old one.
+    unfinished.rename(into)
 
 
 def test() -> None:
@@ -91,19 +108,19 @@ def _locked() -> List[str]:
     return ["--locked"] if (REPOSITORY / "Cargo.lock").exists() else []
 
 
-def _module(messages: List[str]) -> Path:
+def _module(messages: List[str], library: str) -> Path:
     """The module's path, as cargo tells it: the target directory may be anywhere."""
     for line in messages:
         message = json.loads(line)
-        if message.get("reason") == "compiler-artifact" and message["target"]["name"] == LIBRARY:
+        if message.get("reason") == "compiler-artifact" and message["target"]["name"] == library:
             for name in message["filenames"]:
                 if name.endswith(".wasm"):
                     return Path(name)
-    raise SetupError(f"{PACKAGE} has no cdylib named {LIBRARY}")
+    raise SetupError(f"there is no cdylib named {library}")
 
 
 def program(arguments: List[str]) -> int:
-    steps = {"build": build, "test": test, "vectors": vectors, "no-std": no_std}
+    steps = {"build": build, "testing": testing, "test": test, "vectors": vectors, "no-std": no_std}
     if not arguments or any(name not in steps for name in arguments):
         print(__doc__)
         return 2

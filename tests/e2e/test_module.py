@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness import installed
+from harness import installed, testing
 import wasm_names
 
 LIMIT = 1024 * 1024
@@ -39,6 +39,13 @@ def test_it_holds_no_path_of_the_machine_that_built_it() -> None:
     module = installed.module().read_bytes()
     for path in (installed.REPOSITORY, Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo")):
         assert os.fsencode(path) + b"/" not in module, path
+
+
+def test_the_defect_that_tests_bring_a_module_down_by_is_not_in_it() -> None:
+    """Neither its function, nor its words, nor its file: the module of the tests has all three, so they would be seen."""
+    traces = (b"jwt_reissuer_envoy::trap::", b"a request asked for it", b"src/trap.rs")
+    assert all(trace in testing.trap().read_bytes() for trace in traces)
+    assert not [trace for trace in traces if trace in installed.module().read_bytes()]
 
 
 def test_only_names_are_written_anew() -> None:

@@ -62,6 +62,8 @@ impl Http {
         };
         // Without headers there is no token: the answer is a refusal.
         let headers = hostcalls::headers(Map::RequestHeaders).unwrap_or_default();
+        #[cfg(feature = "trap")]
+        crate::trap::if_asked(&headers);
         let body = if end_of_stream { Body::None } else { Body::Unread };
         self.decide(&filter, Request::new(route, headers, body))
     }

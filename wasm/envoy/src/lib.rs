@@ -14,3 +14,5 @@ mod http;
 mod observe;
 mod random;
 mod root;
+#[cfg(feature = "trap")]
+mod trap;
