@@ -1,4 +1,4 @@
-"""Moves the wall clock of a real Envoy by hand."""
+"""Moves the clocks of a real Envoy by hand."""
 
 from __future__ import annotations
 
@@ -18,17 +18,34 @@ class WallClock:
         subprocess.run(["cc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(library), str(SOURCE)], check=True)
         self._file = directory / "wall_clock"
         self.environment = {"LD_PRELOAD": str(library), "WALL_CLOCK": str(self._file)}
-        self._write(ahead=0)
+        self._ahead = self._stands_at = self._monotonic_ahead = 0
+        self._write()
 
     def set(self, unix: int) -> None:
         """It is that time now, and time goes on from there."""
-        self._write(ahead=unix - int(time.time()))
+        self._ahead, self._stands_at = unix - int(time.time()), 0
+        self._write()
 
     def stop_at(self, unix: int) -> None:
         """It is that second, and stays it."""
-        self._write(stands_at=unix)
+        self._ahead, self._stands_at = 0, unix
+        self._write()
 
-    def _write(self, ahead: int = 0, stands_at: int = 0) -> None:
+    def let_pass(self, seconds: int) -> None:
+        """So much time has passed, by the monotonic clock too: what is due by it, timers of Envoy's own included, is due now.
+
+        A thread that sleeps does not notice before it wakes, which a worker does at its next tick or request.
+        """
+        self._ahead += seconds
+        self._stands_at += seconds if self._stands_at else 0
+        self._monotonic_ahead += seconds
+        self._write()
+
+    def now(self) -> int:
+        """What it shows."""
+        return self._stands_at or int(time.time()) + self._ahead
+
+    def _write(self) -> None:
         # In place: Envoy has the file open.
         with self._file.open("r+b" if self._file.exists() else "wb") as file:
-            file.write(struct.pack("=qq", ahead, stands_at))
+            file.write(struct.pack("=qqq", self._ahead, self._stands_at, self._monotonic_ahead))
