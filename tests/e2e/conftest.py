@@ -20,7 +20,7 @@ from harness.upstream import RecordingUpstream
 AUDIENCE = "https://reissuer.example.com"
 StartGateway = Callable[..., Gateway]
 
-pytest_plugins = ["harness.failure_logs"]
+pytest_plugins = ["harness.failure_logs", "harness.fault_table"]
 
 # Verifiers fetch from the gateway themselves; a proxy of this machine has no part in that.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"

@@ -1,0 +1,144 @@
+"""A real Envoy that trusts several clusters, each of which can go wrong in a way of its own, and clocks moved by hand."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from .crowd import Answer, Crowd, reissue
+from .faulty import Certificates, FaultyApiServer, Way
+from .gateway import Gateway
+from .pki import private_pem
+from .processes import Supervisor, eventually
+from .signing_keys import one_line, p256_key
+from .stand_in import StandInCluster
+from .wall_clock import WallClock
+
+AUDIENCE = "https://reissuer.example.com"
+HOUR = 3600
+# Connections find their worker by chance: of so many, all go to the same one of two once in 32,768 times.
+CONNECTIONS = 16
+WORKERS = 2
+# Envoy's main thread has one too, which serves nobody and fetches all the same.
+VMS = WORKERS + 1
+
+
+class Scenario:
+    """`servers` and `clusters` are by name; a way may be set before the start and at any time after it."""
+
+    def __init__(self, directory: Path, supervisor: Supervisor, names: Iterable[str], **jwks: str):
+        """`jwks` are settings of `trusted_issuers[].jwks`."""
+        self.clock = WallClock(supervisor.directory)
+        self._directory, self._certificates = directory, Certificates(directory)
+        self.clusters = {name: self.new_key(name) for name in names}
+        self.servers = {name: FaultyApiServer(self._certificates, cluster) for name, cluster in self.clusters.items()}
+        first = next(iter(self.servers.values()))
+        # A signature of this kind takes a millisecond, so that hundreds of tokens are no matter.
+        self.gateway = Gateway(supervisor, api=first, signing_keys=one_line(private_pem(p256_key())))
+        self.gateway.environment |= self.clock.environment
+        self._trust_them(jwks)
+
+    def new_key(self, name: str) -> StandInCluster:
+        """A key of the cluster of that name, which is not published yet, and what makes tokens with it."""
+        return StandInCluster(self._directory / name, issuer=f"https://{name}.example.com")
+
+    def start(self, way: Way | None = None) -> "Scenario":
+        """With all servers going that way from the beginning."""
+        if way is not None:
+            self.all_go(way)
+        self.gateway.start()
+        return self
+
+    def all_go(self, way: Way) -> None:
+        for server in self.servers.values():
+            server.way = way
+
+    def stop(self) -> None:
+        for server in self.servers.values():
+            server.stop()
+
+    # --- asking ---
+
+    def token(self, cluster: StandInCluster, seconds: int = 12 * HOUR, issued: int | None = None) -> str:
+        issued = self.clock.now() if issued is None else issued
+        return cluster.token("payments", "ledger", [AUDIENCE], pod="ledger-0", seconds=seconds, now=issued)
+
+    def crowd(self, tokens: Iterable[str]) -> Crowd:
+        return Crowd(self.gateway.port, [reissue(self.gateway.host, token) for token in tokens])
+
+    def ask(self, *tokens: str, each: int = CONNECTIONS) -> list[Answer]:
+        """Each token as often as said, all at once."""
+        return self.crowd(token for token in tokens for _ in range(each)).answers()
+
+    def ask_all(self, clusters: dict[str, StandInCluster] | None = None, each: int = CONNECTIONS) -> dict[str, list[Answer]]:
+        """A token of every cluster, all at once; the answers by name."""
+        clusters = clusters or self.clusters
+        answers = self.ask(*(self.token(cluster) for cluster in clusters.values()), each=each)
+        return {name: answers[at * each : (at + 1) * each] for at, name in enumerate(clusters)}
+
+    def wait_until_warm(self) -> None:
+        """Until every worker has the keys of every cluster."""
+
+        def warm() -> bool:
+            return all(statuses(answers) == {200} for answers in self.ask_all().values())
+
+        eventually("every worker has the keys of every cluster", warm, 20)
+
+    # --- what the module did ---
+
+    def fetches(self, name: str) -> int:
+        """Fetches that came to an end, as the module counts them. Such as reached nothing before anybody asked are not among them."""
+        return sum(self.gateway.counter(f"jwks.{name}.{outcome}") for outcome in ("fetched", "failed"))
+
+    def workers_that_failed(self, name: str, since: int) -> int:
+        """How many workers have said, after so many characters of the log, that a fetch of these keys failed."""
+        said = re.findall(rf"^\[.*?\]\[(\d+)\].*keys of issuer={re.escape(name)} not fetched", self.gateway.log()[since:], re.MULTILINE)
+        return len(set(said) - {str(self.gateway.process.pid)})
+
+    def let_a_refresh_fail(self, names: Iterable[str]) -> None:
+        """Time passes until the keys are due to be fetched again, and every worker has done so in vain."""
+        since = len(self.gateway.log())
+        self.clock.let_pass(300)
+        for name in names:
+            eventually(f"every worker has failed at {name}", lambda: self.workers_that_failed(name, since) == WORKERS, 15)
+
+    def complaints(self) -> list[str]:
+        """Lines that Envoy logs when something broke."""
+        return [line for line in self.gateway.log().splitlines() if re.search(r"\[critical\]|panicked|\[error\]", line)]
+
+    # --- how the gateway comes to trust them ---
+
+    def _trust_them(self, jwks: dict[str, str]) -> None:
+        gateway = self.gateway
+        (issuer,) = gateway.config["trusted_issuers"]
+        cluster = gateway.cluster("kubernetes")
+        resources = gateway.bootstrap["static_resources"]
+        resources["clusters"].remove(cluster)
+        gateway.config["trusted_issuers"] = []
+        for name, server in self.servers.items():
+            trusted, fetched = copy.deepcopy(issuer), copy.deepcopy(cluster)
+            trusted |= {"name": name, "issuer": self.clusters[name].issuer}
+            trusted["jwks"] |= {"envoy_cluster": name, **jwks}
+            fetched["name"] = fetched["load_assignment"]["cluster_name"] = name
+            (locality,) = fetched["load_assignment"]["endpoints"]
+            (endpoint,) = locality["lb_endpoints"]
+            endpoint["endpoint"]["address"]["socket_address"]["port_value"] = server.port
+            gateway.config["trusted_issuers"].append(trusted)
+            resources["clusters"].append(fetched)
+
+
+def statuses(answers: Iterable[Answer]) -> set[int]:
+    return {answer.status for answer in answers}
+
+
+def summary(answers: list[Answer]) -> str:
+    """Such as `200 x16`."""
+    return ", ".join(f"{status} x{count}" for status, count in sorted(Counter(answer.status for answer in answers).items()))
+
+
+def slowest(answers: list[Answer]) -> float:
+    return max(answer.seconds for answer in answers)
+
