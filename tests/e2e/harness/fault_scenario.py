@@ -29,7 +29,9 @@ VMS = WORKERS + 1
 class Scenario:
     """`servers` and `clusters` are by name; a way may be set before the start and at any time after it."""
 
-    def __init__(self, directory: Path, supervisor: Supervisor, names: Iterable[str], **jwks: str):
+    def __init__(
+        self, directory: Path, supervisor: Supervisor, names: Iterable[str], *, signing_keys: str | None = None, **jwks: str
+    ):
         """`jwks` are settings of `trusted_issuers[].jwks`."""
         self.clock = WallClock(supervisor.directory)
         self._directory, self._certificates = directory, Certificates(directory)
@@ -37,7 +39,8 @@ class Scenario:
         self.servers = {name: FaultyApiServer(self._certificates, cluster) for name, cluster in self.clusters.items()}
         first = next(iter(self.servers.values()))
         # A signature of this kind takes a millisecond, so that hundreds of tokens are no matter.
-        self.gateway = Gateway(supervisor, api=first, signing_keys=one_line(private_pem(p256_key())))
+        signing_keys = signing_keys or one_line(private_pem(p256_key()))
+        self.gateway = Gateway(supervisor, api=first, signing_keys=signing_keys)
         self.gateway.environment |= self.clock.environment
         self._trust_them(jwks)
 
@@ -104,6 +107,17 @@ class Scenario:
         self.clock.let_pass(300)
         for name in names:
             eventually(f"every worker has failed at {name}", lambda: self.workers_that_failed(name, since) == WORKERS, 15)
+
+    def active_requests(self) -> int:
+        """Those that have no answer yet, as Envoy counts them."""
+        return self._stat("http[.]gateway[.]downstream_rq_active")
+
+    def connections(self) -> int:
+        return self._stat("http[.]gateway[.]downstream_cx_active")
+
+    def _stat(self, pattern: str) -> int:
+        stats = self.gateway.admin(f"/stats?format=json&filter=^{pattern}$").json()["stats"]
+        return sum(each["value"] for each in stats if "value" in each)
 
     def complaints(self) -> list[str]:
         """Lines that Envoy logs when something broke."""
