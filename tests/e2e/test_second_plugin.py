@@ -28,12 +28,18 @@ SECRET = "REISSUER_SECRET"
 SHARED = ("jwt_reissuer", "keyring", "signing_keys", "sealing_key", "REISSUER_SEALING_KEY")
 
 
-def plain(_: Gateway) -> str:
+def plain(gateway: Gateway) -> str:
+    gateway.use_plain_signing_keys()
     return PLAIN
 
 
+def sealed(gateway: Gateway) -> str:
+    """As the samples have it."""
+    return gateway.sealed(PLAIN)
+
+
 # How the key stands in the secret: each form configures the gateway for it, and gives the line.
-FORMS: dict[str, Callable[[Gateway], str]] = {"plain": plain}
+FORMS: dict[str, Callable[[Gateway], str]] = {"plain": plain, "sealed": sealed}
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ def eavesdropped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 def test_every_plugin_of_the_gateway_reads_the_secret_and_the_key_if_it_stands_there_plain(eavesdropped: Eavesdropped) -> None:
     assert eavesdropped.answers() == {eavesdropped.line}
     assert (PLAIN in eavesdropped.gateway.log()) is (eavesdropped.line == PLAIN)
+    assert eavesdropped.gateway.environment["REISSUER_SEALING_KEY"] not in eavesdropped.gateway.log()
 
 
 def test_no_plugin_sees_a_variable_that_its_own_vm_was_not_given(eavesdropped: Eavesdropped) -> None:
