@@ -181,6 +181,11 @@ impl KeyCache {
         self.source.is_pending(now)
     }
 
+    /// Goes on with the keys of a cache that is filled from the same place.
+    pub fn inherit(&mut self, before: &Self) {
+        self.source.inherit(&before.source);
+    }
+
     /// When the next fetch is due or given up.
     #[must_use]
     pub fn next_poll(&self) -> Monotonic {

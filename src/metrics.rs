@@ -9,6 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::config::Config;
+use crate::error::Rejection;
 use crate::timetable::Timetable;
 use crate::trusted_issuer::JwksFrom;
 
@@ -22,7 +23,7 @@ pub struct Gauge {
 }
 
 /// When a key set was last fetched, and what its server's clock was then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LastFetch {
     /// By our clock
     pub(crate) at: u64,
@@ -117,10 +118,16 @@ impl KeyringGauges {
 /// Counters that are to be there, at 0, before anything has happened: an alert on one that rises misses the first time
 /// where it comes into being with it.
 pub(crate) fn counters(config: &Config) -> Vec<String> {
-    let mut names: Vec<String> = ["documents_served", "issued", "keyring.failed", "keyring.loaded", "signing_latched"]
-        .iter()
-        .map(|name| format!("jwt_reissuer.{name}"))
-        .collect();
+    let always = ["documents_served", "issued", "keyring.failed", "keyring.loaded", "signing_latched"];
+    let mut names: Vec<String> = always.iter().map(|name| format!("jwt_reissuer.{name}")).collect();
+    // Refusals that are nobody's fault but ours.
+    let ours = [
+        Rejection::SigningFailed,
+        Rejection::IssuerKeysUnavailable { retry_after: 0 },
+        Rejection::SigningKeysUnavailable { retry_after: 0 },
+        Rejection::TooManyWaiting,
+    ];
+    names.extend(ours.iter().map(|rejection| format!("jwt_reissuer.rejected.{}", rejection.reason())));
     if config.serve.tokens {
         let fetched = config.trusted_issuers.iter().filter(|issuer| matches!(issuer.jwks, JwksFrom::EnvoyCluster(_)));
         for issuer in fetched {

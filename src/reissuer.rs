@@ -106,6 +106,12 @@ impl Reissuer {
         })
     }
 
+    /// Goes on with the keys of trusted issuers that another one has read, by the same monotonic clock: a changed configuration
+    /// must not refuse what the one before would have taken, only because an API server does not answer just now.
+    pub fn inherit(&mut self, before: &Self) {
+        self.sources.inherit(&self.config, &before.sources, &before.config);
+    }
+
     /// The route table, for [`Route::of`].
     #[must_use]
     pub const fn routes(&self) -> &Routes {

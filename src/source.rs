@@ -58,8 +58,7 @@ pub struct Source<T> {
 #[derive(Clone, Debug)]
 struct Kept<T> {
     value: T,
-    /// `None`: for ever
-    usable_until: Option<Monotonic>,
+    since: Monotonic,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +99,7 @@ impl<T> Source<T> {
             longest_backoff: Duration::ZERO,
         };
         let mut source = Self::new(forever);
-        source.value = Some(Kept { value, usable_until: None });
+        source.value = Some(Kept { value, since: Duration::ZERO });
         source.due = Duration::MAX;
         source
     }
@@ -144,8 +143,7 @@ impl<T> Source<T> {
             return false;
         }
         let freshness = self.freshness;
-        let usable_until = freshness.stale_limit.map(|limit| now.saturating_add(limit.max(freshness.lifetime)));
-        self.value = Some(Kept { value, usable_until });
+        self.value = Some(Kept { value, since: now });
         self.failures = 0;
         let spread = freshness.lifetime.checked_div(5).unwrap_or_default();
         let lifetime = freshness.lifetime.saturating_sub(half_of(spread)).saturating_add(fraction(spread, random));
@@ -177,6 +175,19 @@ impl<T> Source<T> {
         true
     }
 
+    /// Goes on with the value of an entry for the same thing, by the same clock, if that is newer. The next fetch stays due
+    /// when it was, and what unknown kids have caused lately counts.
+    pub fn inherit(&mut self, before: &Self)
+    where
+        T: Clone,
+    {
+        let since = |source: &Self| source.value.as_ref().map(|kept| kept.since);
+        if since(before) > since(self) {
+            self.value.clone_from(&before.value);
+        }
+        self.demanded = self.demanded.max(before.demanded);
+    }
+
     /// When the host should call [`Source::poll`] again, if nothing happens before.
     #[must_use]
     pub fn next_poll(&self) -> Monotonic {
@@ -185,7 +196,8 @@ impl<T> Source<T> {
 
     fn usable(&self, now: Monotonic) -> Option<&T> {
         let kept = self.value.as_ref()?;
-        kept.usable_until.is_none_or(|until| now < until).then_some(&kept.value)
+        let Some(limit) = self.freshness.stale_limit else { return Some(&kept.value) };
+        (now.saturating_sub(kept.since) < limit.max(self.freshness.lifetime)).then_some(&kept.value)
     }
 
     fn land(&mut self, attempt: u64) -> bool {
@@ -309,6 +321,24 @@ mod tests {
             }
         }
         assert_eq!(fetches, 6);
+    }
+
+    #[test]
+    fn an_inherited_value_is_used_at_once_and_until_its_own_age_ends_it_and_is_fetched_again_at_once() {
+        let before = warm_at(seconds(100));
+        let shorter = Freshness { stale_limit: Some(seconds(1000)), ..JWKS };
+        let mut source = Source::new(shorter);
+        source.inherit(&before);
+        assert_eq!(source.state(seconds(200)), State::Ready(&"keys"));
+        let attempt = source.poll(seconds(200), 0).expect("a fetch is due");
+        source.fail(attempt, seconds(200), 0);
+        assert_eq!(source.state(seconds(1099)), State::Ready(&"keys"));
+        assert!(!matches!(source.state(seconds(1100)), State::Ready(_)));
+        // An older one does not displace a newer one, nor does none.
+        let mut newer = warm_at(seconds(150));
+        newer.inherit(&Source { value: Some(Kept { value: "old", since: seconds(100) }), ..Source::new(JWKS) });
+        newer.inherit(&Source::new(JWKS));
+        assert_eq!(newer.state(seconds(200)), State::Ready(&"keys"));
     }
 
     #[test]

@@ -157,6 +157,20 @@ impl Sources {
         Some(Event::KeyringTurned { kids: loaded.kids(now.unix), next: loaded.next_change(now.unix) })
     }
 
+    /// Goes on with the key sets that others have read from the same places. Our keyring is asked for anew: what it is held
+    /// to may have changed, and it does not leave the process.
+    pub(crate) fn inherit(&mut self, config: &Config, before: &Self, config_before: &Config) {
+        let entries = config.trusted_issuers.iter().zip(&mut self.key_caches).zip(&mut self.last_fetches);
+        for ((issuer, cache), last) in entries {
+            let JwksFrom::EnvoyCluster(fetch) = &issuer.jwks else { continue };
+            let others = config_before.trusted_issuers.iter().zip(&before.key_caches).zip(&before.last_fetches);
+            for ((_, other), last_other) in others.filter(|((issuer, _), _)| issuer.jwks.is_from(fetch)) {
+                cache.inherit(other);
+                *last = (*last).max(*last_other);
+            }
+        }
+    }
+
     /// What there is to measure.
     pub(crate) fn gauges(&self, config: &Config, now: Now) -> Vec<Gauge> {
         let mut gauges = Vec::new();

@@ -76,6 +76,14 @@ impl TrustedIssuer {
 }
 
 impl JwksFrom {
+    /// Whether it is the same document: by the same cluster, of the same host and path.
+    pub(crate) fn is_from(&self, place: &JwksFetch) -> bool {
+        let is = |fetch: &JwksFetch| {
+            (&fetch.cluster, &fetch.authority, &fetch.path) == (&place.cluster, &place.authority, &place.path)
+        };
+        matches!(self, Self::EnvoyCluster(fetch) if is(fetch))
+    }
+
     fn from_section(mut section: Section<'_>) -> Result<Self, ConfigError> {
         if let Some(field) = section.optional("inline") {
             let keys = KeySet::from_json(field.value()).map_err(|problem| field.error(problem))?;

@@ -14,7 +14,6 @@ mod scenario;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_reissuer::event::{Event, Fingerprint};
-use jwt_reissuer::{Outcome, SourceKey};
 use jwt_simple::prelude::*;
 use scenario::{START, Scenario, claims_of};
 use serde_json::{Value, json};
@@ -162,71 +161,4 @@ fn json_is_given_to_who_accepts_it_and_to_nobody_else() {
         let request = scenario.request("POST", "/reissue", &[("authorization", &bearer), ("accept", accept)]);
         assert_eq!(scenario.send(request).get("content-type"), Some(kind), "{accept}");
     }
-}
-
-#[test]
-fn the_api_server_is_down_and_a_warm_cache_still_answers_for_six_hours() {
-    let mut scenario = Scenario::new(|_| ());
-    let token = scenario.token("cluster-key", |_| ());
-    assert_eq!(scenario.status(&token), 200);
-    scenario.jwks = None;
-    for _ in 0..359 {
-        scenario.pass(60);
-        scenario.fetch_what_is_due();
-        let token = scenario.token("cluster-key", |_| ());
-        assert_eq!(scenario.status(&token), 200);
-    }
-    scenario.pass(60);
-    scenario.fetch_what_is_due();
-    let token = scenario.token("cluster-key", |_| ());
-    let response = scenario.reissue("/reissue", &token);
-    assert_eq!(response.status, 503);
-    assert!(response.get("retry-after").is_some());
-}
-
-#[test]
-fn a_cold_start_without_an_api_server_is_503_until_it_comes_up() {
-    let mut scenario = Scenario::new(|_| ());
-    let jwks = scenario.jwks.take();
-    let token = scenario.token("cluster-key", |_| ());
-    assert_eq!(scenario.status(&token), 503);
-    scenario.jwks = jwks;
-    scenario.pass(5);
-    assert_eq!(scenario.status(&token), 200);
-}
-
-#[test]
-fn a_new_key_of_the_cluster_is_found_by_one_fetch_and_unknown_ones_cause_no_more() {
-    let mut scenario = Scenario::new(|_| ());
-    let token = scenario.token("cluster-key", |_| ());
-    assert_eq!(scenario.status(&token), 200);
-    scenario.jwks = scenario.jwks.map(|jwks| jwks.replace("cluster-key", "next-key"));
-    let rotated = scenario.token("next-key", |_| ());
-    assert_eq!(scenario.status(&rotated), 200);
-    assert_eq!(scenario.fetches, 2);
-    for kid in 0..100 {
-        let unknown = scenario.token(&format!("no-{kid}"), |_| ());
-        assert_eq!(scenario.status(&unknown), 401);
-    }
-    assert_eq!(scenario.fetches, 2);
-    assert_eq!(scenario.status(&token), 401, "the key that was taken out is dead");
-}
-
-#[test]
-fn a_waiting_request_is_answered_in_time_even_if_the_host_never_reports() {
-    let mut scenario = Scenario::new(|_| ());
-    let token = format!("Bearer {}", scenario.token("cluster-key", |_| ()));
-    let request = scenario.request("POST", "/reissue", &[("authorization", &token)]);
-    let Outcome::Defer(key) = scenario.reissuer.handle(&request, scenario.now) else { panic!("no keys yet") };
-    assert_eq!(key, SourceKey::Jwks(0));
-    scenario.reissuer.wait(7, request.clone(), key, scenario.now).unwrap();
-    scenario.reissuer.wait(8, request, key, scenario.now).unwrap();
-    assert!(scenario.reissuer.take(8).is_some());
-    assert!(scenario.reissuer.poll_fetch(scenario.now).is_some());
-    scenario.pass(1);
-    assert_eq!(scenario.reissuer.poll_waiting(scenario.now), None);
-    scenario.pass(2);
-    let (stream, response) = scenario.reissuer.poll_waiting(scenario.now).unwrap();
-    assert_eq!((stream, response.status), (7, 503));
-    assert_eq!(scenario.reissuer.poll_waiting(scenario.now), None);
 }

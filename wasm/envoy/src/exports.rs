@@ -46,7 +46,13 @@ extern "C" fn proxy_on_context_create(context: u32, root: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_configure(root: u32, size: usize) -> bool {
-    with_root(root, |root| root.on_configure(size)).unwrap_or(false)
+    // A changed configuration gets a root of its own, beside the one that it takes over from.
+    let others = with(
+        |contexts| &contexts.roots,
+        |roots| roots.iter().filter(|(context, _)| **context != root).filter_map(|(_, root)| root.filter()).collect(),
+    );
+    let others: Vec<_> = others.unwrap_or_default();
+    with_root(root, |root| root.on_configure(size, &others)).unwrap_or(false)
 }
 
 #[unsafe(no_mangle)]

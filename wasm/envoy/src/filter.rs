@@ -1,6 +1,7 @@
 //! What the root context and the requests of one configuration share.
 
 use std::cell::RefCell;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jwt_reissuer::http::Response;
@@ -17,19 +18,13 @@ pub(crate) const AT_ONCE: Duration = Duration::from_millis(1);
 pub(crate) struct Filter {
     pub(crate) reissuer: RefCell<Reissuer>,
     observer: RefCell<Observer>,
-    started: Instant,
 }
 
 impl Filter {
     pub(crate) fn new(reissuer: Reissuer) -> Self {
         let mut observer = Observer::default();
         observer.begin(&reissuer);
-        Self { reissuer: RefCell::new(reissuer), observer: RefCell::new(observer), started: Instant::now() }
-    }
-
-    /// Both clocks.
-    pub(crate) fn now(&self) -> Now {
-        Now { unix: unix(), monotonic: self.started.elapsed() }
+        Self { reissuer: RefCell::new(reissuer), observer: RefCell::new(observer) }
     }
 
     /// Logs and counts what happened.
@@ -43,13 +38,13 @@ impl Filter {
 
     /// Takes what came of a fetch.
     pub(crate) fn fetched(&self, id: FetchId, answer: Answer<'_>) {
-        self.reissuer.borrow_mut().handle_fetched(id, answer, self.now());
+        self.reissuer.borrow_mut().handle_fetched(id, answer, now());
         self.observer.borrow_mut().outdate();
     }
 
     /// Writes the gauges.
     pub(crate) fn measure(&self) {
-        self.observer.borrow_mut().measure(&self.reissuer.borrow(), self.now());
+        self.observer.borrow_mut().measure(&self.reissuer.borrow(), now());
     }
 
     /// Takes back what it measured.
@@ -58,8 +53,14 @@ impl Filter {
     }
 }
 
+/// Both clocks. The monotonic one is the VM's: keys go from one configuration to the next with the times they were read at.
+pub(crate) fn now() -> Now {
+    static STARTED: OnceLock<Instant> = OnceLock::new();
+    Now { unix: unix(), monotonic: STARTED.get_or_init(Instant::now).elapsed() }
+}
+
 /// Seconds since 1970. A clock before that is one at 1970: every token is issued in its future.
-pub(crate) fn unix() -> u64 {
+fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

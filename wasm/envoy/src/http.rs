@@ -5,7 +5,7 @@ use std::rc::Rc;
 use jwt_reissuer::Outcome;
 use jwt_reissuer::http::{Body, Request, Response, Route};
 
-use crate::filter::{AT_ONCE, Filter, send};
+use crate::filter::{AT_ONCE, Filter, now, send};
 use crate::hostcalls::{self, Buffer, Failed, LogLevel, Map};
 
 /// What Envoy is to do with a request, by the numbers of the proxy-wasm ABI.
@@ -87,7 +87,7 @@ impl Http {
     }
 
     fn decide(&mut self, filter: &Filter, request: Request) -> Action {
-        let now = filter.now();
+        let now = now();
         let outcome = filter.reissuer.borrow_mut().handle(&request, now);
         self.state = match outcome {
             Outcome::Pass => State::Passing,

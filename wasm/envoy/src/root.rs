@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use jwt_reissuer::clock::parse_http_date;
 use jwt_reissuer::crypto::SoftwareCrypto;
-use jwt_reissuer::{Answer, Config, Fetch, FetchId, Now, Reissuer};
+use jwt_reissuer::{Answer, Config, Fetch, FetchId, Reissuer};
 use zeroize::Zeroizing;
 
-use crate::filter::{AT_ONCE, Filter, send, unix};
+use crate::filter::{AT_ONCE, Filter, now, send};
 use crate::hostcalls::{self, Buffer, LogLevel, Map};
 use crate::random;
 
@@ -30,8 +29,9 @@ pub(crate) struct Root {
 impl Root {
     /// False refuses this configuration, and Envoy goes on with the one before. What may pass, such as an API server that
     /// does not answer, is no reason for it.
-    pub(crate) fn on_configure(&mut self, size: usize) -> bool {
-        match self.configure(size) {
+    /// `others` are of this VM, and have read keys that this one may go on with.
+    pub(crate) fn on_configure(&mut self, size: usize, others: &[Rc<Filter>]) -> bool {
+        match self.configure(size, others) {
             Ok(filter) => {
                 self.draining.extend(self.filter.replace(Rc::new(filter)));
                 // Their answers are none to what this filter fetches, though their numbers may be the same.
@@ -85,7 +85,7 @@ impl Root {
         self.filter.iter().chain(&self.draining).for_each(|filter| filter.end());
     }
 
-    fn configure(&self, size: usize) -> Result<Filter, String> {
+    fn configure(&self, size: usize, others: &[Rc<Filter>]) -> Result<Filter, String> {
         let text = hostcalls::buffer(Buffer::PluginConfiguration, size).ok_or("cannot be read")?;
         if text.is_empty() {
             return Err("is empty".into());
@@ -96,9 +96,11 @@ impl Root {
         }
         let config = Config::from_json(&text, &|name| std::env::var(name).ok()).map_err(|error| error.to_string())?;
         let seed = random::seed(getrandom::fill)?;
-        let now = Now { unix: unix(), monotonic: Duration::ZERO };
-        let reissuer =
-            Reissuer::new(config, Box::new(SoftwareCrypto), *seed, now).map_err(|error| error.to_string())?;
+        let reissuer = Reissuer::new(config, Box::new(SoftwareCrypto), *seed, now());
+        let mut reissuer = reissuer.map_err(|error| error.to_string())?;
+        for other in self.filter.iter().chain(others) {
+            reissuer.inherit(&other.reissuer.borrow());
+        }
         Ok(Filter::new(reissuer))
     }
 
@@ -106,7 +108,7 @@ impl Root {
     fn work(&mut self) {
         let Some(filter) = self.filter.clone() else { return };
         loop {
-            let fetch = filter.reissuer.borrow_mut().poll_fetch(filter.now());
+            let fetch = filter.reissuer.borrow_mut().poll_fetch(now());
             let Some(fetch) = fetch else { break };
             match dispatch(&fetch) {
                 Ok(token) => {
@@ -123,10 +125,10 @@ impl Root {
         self.draining.retain(|filter| filter.reissuer.borrow().waiting() > 0);
         filter.observe();
         filter.measure();
-        let mut next = filter.reissuer.borrow().next_tick(filter.now());
+        let mut next = filter.reissuer.borrow().next_tick(now());
         for filter in &self.draining {
             filter.observe();
-            next = next.min(filter.reissuer.borrow().next_tick(filter.now()));
+            next = next.min(filter.reissuer.borrow().next_tick(now()));
         }
         hostcalls::set_tick_period(next);
     }
@@ -135,7 +137,7 @@ impl Root {
 /// Answers a slice of the requests that wait.
 fn answer_waiting(filter: &Filter) {
     for _ in 0..SLICE {
-        let answered = filter.reissuer.borrow_mut().poll_waiting(filter.now());
+        let answered = filter.reissuer.borrow_mut().poll_waiting(now());
         let Some((stream, response)) = answered else { break };
         // A stream that is gone was forgotten when it went; should Envoy know better, there is nobody to answer.
         if hostcalls::set_effective_context(stream) {

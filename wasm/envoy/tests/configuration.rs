@@ -53,6 +53,22 @@ fn a_wrong_configuration_is_refused_with_the_path_of_the_member_in_a_critical_li
 }
 
 #[test]
+fn a_changed_configuration_reissues_at_once_with_the_keys_of_the_one_before_though_the_api_server_is_down() {
+    let mut envoy = kubernetes::warm();
+    assert!(envoy.update(configuration(|all| all["ttl"] = json!("1h"))));
+    envoy.tick();
+    envoy.answer(KEYS, Answer::of("503", "no healthy upstream"));
+    envoy.answer(SIGNING_KEYS, Answer::of("200", signing_key_pem()));
+    assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200));
+
+    assert!(envoy.update(configuration(|all| all["trusted_issuers"][0]["jwks"]["path"] = json!("/elsewhere"))));
+    envoy.tick();
+    envoy.answer(KEYS, Answer::of("503", "no healthy upstream"));
+    envoy.answer(SIGNING_KEYS, Answer::of("200", signing_key_pem()));
+    assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(503), "its keys are others");
+}
+
+#[test]
 fn what_is_no_json_text_is_refused_and_told_what_it_is() {
     // A Struct with one field, as protobuf has it
     let of_struct = b"\x0a\x0a\x0a\x06issuer\x12\x00";

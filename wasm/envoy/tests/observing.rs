@@ -22,7 +22,11 @@ fn a_counter_is_defined_once_and_counted_up_each_time() {
         ("jwt_reissuer.jwks.kubernetes.fetched", 1),
         ("jwt_reissuer.keyring.failed", 0),
         ("jwt_reissuer.keyring.loaded", 1),
+        ("jwt_reissuer.rejected.issuer_keys_unavailable", 0),
         ("jwt_reissuer.rejected.malformed", 3),
+        ("jwt_reissuer.rejected.signing_failed", 0),
+        ("jwt_reissuer.rejected.signing_keys_unavailable", 0),
+        ("jwt_reissuer.rejected.too_many_waiting", 0),
         ("jwt_reissuer.signing_latched", 0),
     ];
     let (counters, defined) = with(|state| (state.counters.clone(), state.defined.len() - state.gauges.len()));
