@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm seal no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile testing-modules
+.PHONY: help setup build wasm seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile testing-modules
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,7 @@ rotate-demo: setup-envoy wasm ## a rotation of the signing key in fast motion, b
 test: test-core test-wasm no-std e2e vectors ## core, host and end-to-end tests
 	@echo "test: the core and host tests, the core in wasm and without std, end to end, and every vector: all passed"
 
-test-all: lint deny test e2e-aws ## all there is: 'test', 'e2e-aws', 'lint' and 'deny'
+test-all: lint deny test observability e2e-aws ## all there is: 'test', 'observability', 'e2e-aws', 'lint' and 'deny'
 	@echo "test-all: all passed"
 
 test-core: ## tests that need no server
@@ -60,6 +60,11 @@ vectors: setup-wasm setup-peers wasm ## count every test vector: in the core, in
 e2e-aws: preflight-aws setup-aws wasm judge ## the whole walk to AWS, by unmodified clients and servers that verify; prints each step
 	@exec $(VENV_PYTHON) tests/aws/namespace.py -c tests/aws/pytest.ini tests/aws $(PYTEST_ARGS)
 	@echo "e2e-aws: passed, with the aws CLI and boto3 against versitygw and MinIO, and a second kube-apiserver"
+
+observability: setup-observability wasm ## rules and dashboard: promtool, and a real Prometheus over a real Envoy; WRITE=1 draws docs/operations.svg anew
+	@$(VENV_PYTHON) -m pytest -c tests/observability/pytest.ini tests/observability $(PYTEST_ARGS)
+	@$(VENV_PYTHON) tests/observability/picture.py $(if $(filter 1,$(WRITE)),write)
+	@echo "observability: passed, by promtool and a real Prometheus"
 
 lint: setup-python ## formatting and warnings
 	cargo fmt --all --check
@@ -117,6 +122,9 @@ setup-peers:
 # First of all, since the builds take minutes.
 preflight-aws:
 	@python3 tests/aws/namespace.py preflight
+
+setup-observability:
+	@$(SETUP) python envoy prometheus
 
 setup-aws:
 	@$(SETUP) python envoy kubernetes versitygw minio judges-node judges-go judges-java

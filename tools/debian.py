@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from typing import Sequence
+from pathlib import Path
+from typing import Dict, List, Sequence
 
 import cache
 
@@ -19,16 +20,27 @@ def can_install() -> bool:
     return shutil.which("sudo") is not None and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0
 
 
+def update(log: Path) -> None:
+    """Fetches the lists of packages."""
+    cache.run([*_sudo(), "apt-get", "update"], what="apt-get update", log=log, env=_environment())
+
+
 def install(packages: Sequence[str]) -> None:
     """Installs packages; SetupError with apt's own words where that fails."""
-    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     cache.root().mkdir(parents=True, exist_ok=True)
     # Unlike everything else that is installed here, these do not go into the cache.
     cache.say(f"  installing Debian's packages on this machine: {' '.join(packages)}")
     log = cache.root() / "apt.log"
-    cache.run([*sudo, "apt-get", "update"], what="apt-get update", log=log, env=environment)
+    update(log)
     cache.run(
-        [*sudo, "apt-get", "install", "--yes", "--no-install-recommends", *packages],
-        what=f"apt-get install {' '.join(packages)}", log=log, env=environment,
+        [*_sudo(), "apt-get", "install", "--yes", "--no-install-recommends", *packages],
+        what=f"apt-get install {' '.join(packages)}", log=log, env=_environment(),
     )
+
+
+def _sudo() -> List[str]:
+    return [] if os.geteuid() == 0 else ["sudo", "-n"]
+
+
+def _environment() -> Dict[str, str]:
+    return {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 import cache
+import debian
 from cache import REPOSITORY, SetupError
 
 REQUIREMENTS = REPOSITORY / "tests" / "requirements.txt"
@@ -198,6 +199,40 @@ def install_istio_schemas() -> Path:
         shutil.copyfile(schemas, into / "customresourcedefinitions.yaml")
 
     return cache.install("istio-schemas", _istio_key(), build)
+
+
+# --- Prometheus -------------------------------------------------------------------------------------------------------
+
+
+PROMETHEUS_KEY = cache.recipe_hash(["prometheus of Debian 1"])
+
+
+def prometheus(program: str) -> Path:
+    """`prometheus` or `promtool`, from PATH or from Debian's package."""
+    found = shutil.which(program)
+    return Path(found) if found else cache.root() / f"prometheus-{PROMETHEUS_KEY}" / "usr" / "bin" / program
+
+
+def install_prometheus() -> Path:
+    if shutil.which("prometheus") and shutil.which("promtool"):
+        cache.say(f"prometheus: ready ({shutil.which('prometheus')})")
+        return prometheus("promtool")
+
+    def build(into: Path) -> None:
+        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+            raise SetupError("prometheus and promtool are not on PATH, and there is no apt-get to have them by: install Prometheus")
+        log = into / "setup.log"
+        download = ["apt-get", "download", "prometheus"]
+        # Unpacked here, not installed: nothing of the machine changes. Lists of packages may be missing or old.
+        if subprocess.run(download, cwd=into, capture_output=True).returncode != 0:
+            debian.update(log)
+            cache.run(download, what="Debian's package of Prometheus", log=log, cwd=into)
+        (package,) = into.glob("*.deb")
+        cache.run(["dpkg-deb", "-x", str(package), str(into)], what="unpacking it", log=log)
+        package.unlink()
+
+    cache.install("prometheus", PROMETHEUS_KEY, build)
+    return prometheus("promtool")
 
 
 # --- Go ---------------------------------------------------------------------------------------------------------------

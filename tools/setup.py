@@ -24,6 +24,7 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "kubernetes": peers.KUBERNETES.install,
     "versitygw": peers.VERSITYGW.install,
     "minio": peers.MINIO.install,
+    "prometheus": peers.install_prometheus,
     "istio-schemas": peers.install_istio_schemas,
     "judges-node": judges.install_node,
     "judges-go": judges.GO.install,

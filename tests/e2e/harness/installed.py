@@ -70,6 +70,10 @@ def kubectl() -> Path:
     return _existing(peers.python_directory() / "bin" / "kubectl", "make setup")
 
 
+def prometheus(program: str) -> Path:
+    return _existing(peers.prometheus(program), "make setup")
+
+
 def _existing(path: Path, verb: str) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there: run `{verb}` first")
