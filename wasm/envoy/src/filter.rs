@@ -61,7 +61,9 @@ pub(crate) fn now() -> Now {
 
 /// Seconds since 1970. A clock before that is one at 1970: every token is issued in its future.
 fn unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Envoy gives nanoseconds without a sign, by which such a clock looks like one of the 26th century.
+    if i64::try_from(since.as_nanos()).is_ok() { since.as_secs() } else { 0 }
 }
 
 /// Answers the stream that is current.
