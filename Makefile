@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile testing-modules
+.PHONY: help setup build wasm seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile testing-modules faults
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ test-wasm: setup-wasm setup-envoy ## the core's tests compiled to wasm, as the m
 e2e: setup-peers wasm testing-modules judge ## a real Envoy against a real kube-apiserver; PYTEST_ARGS="-k name" for some of it
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest $(PYTEST_ARGS)
 	@echo "e2e: passed, on a real Envoy and a real kube-apiserver"
+
+faults: setup-envoy wasm ## those of 'e2e' that inject faults A01 to A12 into a real Envoy, and a table of what came of each
+	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest -q --every-fault test_faults_*.py $(PYTEST_ARGS)
+	@echo "faults: every one came to what it should"
 
 vectors: setup-wasm setup-peers wasm ## count every test vector: in the core, in wasm, in a real Envoy
 	@python3 tools/vectors.py $(if $(filter 1,$(WRITE)),write)
