@@ -98,8 +98,7 @@ class Scenario:
 
     def workers_that_failed(self, name: str, since: int) -> int:
         """How many workers have said, after so many characters of the log, that a fetch of these keys failed."""
-        said = re.findall(rf"^\[.*?\]\[(\d+)\].*keys of issuer={re.escape(name)} not fetched", self.gateway.log()[since:], re.MULTILINE)
-        return len(set(said) - {str(self.gateway.process.pid)})
+        return workers_that_failed(self.gateway, name, since)
 
     def let_a_refresh_fail(self, names: Iterable[str]) -> None:
         """Time passes until the keys are due to be fetched again, and every worker has done so in vain."""
@@ -142,6 +141,13 @@ class Scenario:
             endpoint["endpoint"]["address"]["socket_address"]["port_value"] = server.port
             gateway.config["trusted_issuers"].append(trusted)
             resources["clusters"].append(fetched)
+
+
+def workers_that_failed(gateway: Gateway, name: str, since: int) -> int:
+    """How many workers have said, after so many characters of the log, that a fetch of these keys failed."""
+    said = re.findall(rf"^\[.*?\]\[(\d+)\].*keys of issuer={re.escape(name)} not fetched", gateway.log()[since:], re.MULTILINE)
+    # The number of a thread; the main one has that of the process.
+    return len(set(said) - {str(gateway.process.pid)})
 
 
 def statuses(answers: Iterable[Answer]) -> set[int]:

@@ -100,6 +100,9 @@ class FaultyApiServer:
 
     def read(self, connection: socket.socket, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
         """Shakes hands and reads one request."""
+        return self.read_fetch(connection, context)[0]
+
+    def read_fetch(self, connection: socket.socket, context: ssl.SSLContext | None = None) -> tuple[ssl.SSLSocket, Fetch]:
         secured = (context or self.certificates.good).wrap_socket(connection, server_side=True)
         head = b""
         while b"\r\n\r\n" not in head:
@@ -108,8 +111,9 @@ class FaultyApiServer:
                 raise ConnectionError
             head += chunk
         authorization = re.search(rb"\r\nauthorization: (.*?)\r\n", head, re.IGNORECASE)
-        self.fetches.append(Fetch(head.split()[1].decode(), authorization and authorization[1].decode()))
-        return secured
+        fetch = Fetch(head.split()[1].decode(), authorization[1].decode() if authorization else None)
+        self.fetches.append(fetch)
+        return secured, fetch
 
 
 Way = Callable[[FaultyApiServer, socket.socket], None]
@@ -187,8 +191,9 @@ def answering(status: str, *headers: str, body: Callable[[FaultyApiServer], byte
 
 def redirecting(server: FaultyApiServer, connection: socket.socket) -> None:
     """To where the keys would be."""
-    with server.read(connection) as secured:
-        elsewhere = server.fetches[-1].path == "/elsewhere"
+    secured, fetch = server.read_fetch(connection)
+    with secured:
+        elsewhere = fetch.path == "/elsewhere"
         location = f"location: https://{SERVER_NAME}/elsewhere"
         secured.sendall(response("200 OK", server.document()) if elsewhere else response("302 Found", b"", location))
 

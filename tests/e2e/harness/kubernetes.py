@@ -73,8 +73,14 @@ class ApiServer:
         self._new_service_account_key()
         self.start()
 
+    def forget_former_service_account_keys(self) -> None:
+        """Restarts the API server with the key that signs, and no other."""
+        self.stop()
+        del self._public_paths[:-1]
+        self.start()
+
     def _new_service_account_key(self) -> None:
-        number = len(self._public_paths)
+        number = len(list((self.supervisor.directory / "pki").glob("service-account-*.key")))
         self.service_account_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._key_path = self.supervisor.directory / "pki" / f"service-account-{number}.key"
         self._key_path.write_bytes(private_pem(self.service_account_key))
