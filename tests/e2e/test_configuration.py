@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import subprocess
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,11 +12,10 @@ import yaml
 
 from conftest import StartGateway, supervised
 from harness import installed
-from harness.gateway import Gateway, configuration, configure, replace
+from harness.delivery import Edit, deliver, deliver_by_file, updates, with_config
+from harness.gateway import Gateway, configuration
 from harness.processes import eventually
 from harness.tokens import decode
-
-Edit = Callable[[dict[str, Any]], object]
 
 
 def test_the_configuration_in_json_is_the_one_in_the_bootstrap() -> None:
@@ -67,33 +64,9 @@ def delivered(tmp_path_factory: pytest.TempPathFactory, cluster, signing_keys: s
     """A gateway whose listener comes by file, as a control plane would deliver it."""
     with supervised(tmp_path_factory.mktemp("delivered")) as supervisor:
         gateway = Gateway(supervisor, api=cluster, signing_keys=signing_keys)
-        listener = gateway.listener("gateway")
-        gateway.bootstrap["static_resources"]["listeners"].remove(listener)
-        (gateway.directory / "lds").mkdir()
-        deliver(gateway, listener)
-        gateway.bootstrap["dynamic_resources"] = {
-            "lds_config": {"resource_api_version": "V3", "path_config_source": {"path": str(gateway.directory / "lds" / "listeners.json")}}
-        }
+        listener = deliver_by_file(gateway)
         gateway.start()
         yield gateway, listener
-
-
-def deliver(gateway: Gateway, listener: dict[str, Any]) -> None:
-    resource = {"@type": "type.googleapis.com/envoy.config.listener.v3.Listener", **listener}
-    replace(gateway.directory / "lds" / "listeners.json", json.dumps({"resources": [resource]}))
-
-
-def with_config(listener: dict[str, Any], edit: Edit) -> dict[str, Any]:
-    changed = copy.deepcopy(listener)
-    content = configuration(changed)
-    edit(content)
-    configure(changed, content)
-    return changed
-
-
-def updates(gateway: Gateway, outcome: str) -> int:
-    (stat,) = gateway.admin(f"/stats?format=json&filter=^listener_manager.lds.update_{outcome}$").json()["stats"]
-    return int(stat["value"])
 
 
 @pytest.mark.parametrize("path", WRONG)

@@ -39,6 +39,8 @@ class Gateway:
         self.port, self.admin_port = port or free_port(), free_port()
         self.log_level = "info"
         self.environment: dict[str, str] = {}
+        self.arguments = ["--disable-hot-restart"]
+        """Of Envoy, beside those that every test has."""
         self.host = ISSUER_HOST
         self._tls: ssl.SSLContext | None = None
         self._sample = sample
@@ -183,8 +185,7 @@ class Gateway:
         self._process = self.supervisor.start(
             "envoy",
             [
-                str(installed.envoy()), "-c", str(path), "--disable-hot-restart", "--concurrency", "2",
-                "--log-level", self.log_level,
+                str(installed.envoy()), "-c", str(path), "--concurrency", "2", "--log-level", self.log_level, *self.arguments,
             ],
             self.environment,
         )
