@@ -58,7 +58,7 @@ class Loaded:
     """A gateway with an elliptic key, configuration number 0, and what is sent to it."""
 
     def __init__(self, gateway: Gateway, cluster: StandInCluster, kid: str):
-        self.gateway, self.kid = gateway, kid
+        self.gateway, self.cluster, self.kid = gateway, cluster, kid
         pods = [f"ledger-{number}" for number in range(10)]
         self.subjects = {
             pod: cluster.token("payments", pod, [AUDIENCE], pod=pod, seconds=20 * HOUR) for pod in pods
