@@ -67,7 +67,7 @@ e2e-aws: preflight-aws setup-aws wasm judge ## the whole walk to AWS, by unmodif
 
 observability: setup-observability wasm ## rules and dashboard: promtool, and a real Prometheus over a real Envoy; WRITE=1 draws docs/operations.svg anew
 	@$(VENV_PYTHON) -m pytest -c tests/observability/pytest.ini tests/observability $(PYTEST_ARGS)
-	@$(VENV_PYTHON) tests/observability/picture.py $(if $(filter 1,$(WRITE)),write)
+	@PYTHONPATH=tests/e2e $(VENV_PYTHON) tests/observability/picture.py $(if $(filter 1,$(WRITE)),write)
 	@echo "observability: passed, by promtool and a real Prometheus"
 
 lint: setup-python ## formatting and warnings

@@ -20,7 +20,8 @@ use jwt_reissuer::config::KeysFrom;
 use serde_json::{Value, json};
 
 const README: &str = include_str!("../README.md");
-const DOCUMENTS: [(&str, &str); 11] = [
+const DOCUMENTS: [(&str, &str); 12] = [
+    ("docs/operations.md", include_str!("../docs/operations.md")),
     ("docs/vectors.md", include_str!("../docs/vectors.md")),
     ("docs/security.md", include_str!("../docs/security.md")),
     ("CHANGELOG.md", include_str!("../CHANGELOG.md")),

@@ -19,9 +19,11 @@ JWKS = "/openid/v1/jwks"
 
 
 class Observed:
-    def __init__(self, directory: Path, supervisor: Supervisor):
+    def __init__(self, directory: Path, supervisor: Supervisor, begin: int | None = None):
+        """It is `begin` to the gateway, or now."""
         self.clock = WallClock(supervisor.directory)
-        self.begin = int(time.time())
+        self.begin = begin or int(time.time())
+        self.clock.set(self.begin)
         self.turn = self.begin + 2 * DAY
         self._server = DocumentServer(directory / "keys")
         self._cluster = StandInCluster(directory / "cluster")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from harness import client, installed
-from harness.processes import Supervisor, free_port
+from harness.processes import Supervisor, eventually, free_port
 
 SHIPPED = installed.SAMPLES / "observability"
 
@@ -43,6 +43,11 @@ class Prometheus:
         """The series of an expression now, each with `metric` and `value`."""
         result: list[dict[str, Any]] = self._data_of("/api/v1/query", query=query)["result"]
         return result
+
+    def one(self, query: str) -> float:
+        """The value of the one series that an expression comes to. A scrape that came too late makes it wait for the next."""
+        (series,) = eventually(f"one {query}", lambda: self.values(query) or None, 30)
+        return float(series["value"][1])
 
     def range(self, query: str, begin: int, end: int, step: int) -> list[dict[str, Any]]:
         """The series of an expression over a time, each with `metric` and `values`."""

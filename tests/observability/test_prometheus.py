@@ -9,14 +9,9 @@ from prometheus import Prometheus
 from test_rules import expressions, metrics
 
 
-def one(prometheus: Prometheus, query: str) -> float:
-    (series,) = prometheus.values(query)
-    return float(series["value"][1])
-
-
 def test_every_metric_of_the_rules_and_the_dashboard_is_there(prometheus: Prometheus) -> None:
-    missing = [name for name in sorted(metrics()) if not prometheus.values(name)]
-    assert not missing
+    for name in sorted(metrics()):
+        eventually(name, lambda: bool(prometheus.values(name)), 30)
 
 
 def test_every_expression_is_one_and_every_rule_is_well(prometheus: Prometheus) -> None:
@@ -31,17 +26,16 @@ def test_a_healthy_gateway_wakes_nobody(prometheus: Prometheus) -> None:
 
 
 def test_issuers_and_reasons_are_labels(prometheus: Prometheus) -> None:
-    fetched = prometheus.values('jwt_reissuer_jwks_fetched{issuer="kubernetes"}')
-    assert float(fetched[0]["value"][1]) >= 2, "one for each worker"
-    assert float(prometheus.values('jwt_reissuer_rejected{reason="malformed"}')[0]["value"][1]) >= 1
+    assert prometheus.one('jwt_reissuer_jwks_fetched{issuer="kubernetes"}') >= 2, "one for each worker"
+    assert prometheus.one('jwt_reissuer_rejected{reason="malformed"}') >= 1
     assert prometheus.values('{__name__=~"jwt_reissuer_(jwks_kubernetes|rejected_).*"}') == [], "no issuer or reason in a name"
 
 
 def test_the_keys_and_when_they_change_are_told(prometheus: Prometheus, observed: Observed) -> None:
-    states = {state: one(prometheus, f"jwt_reissuer_keyring_keys_{state}") for state in ("upcoming", "next", "active", "retired")}
+    states = {state: prometheus.one(f"jwt_reissuer_keyring_keys_{state}") for state in ("upcoming", "next", "active", "retired")}
     assert states == {"upcoming": 1, "next": 0, "active": 1, "retired": 0}
-    assert one(prometheus, "jwt_reissuer_keyring_next_change") == observed.turn - DAY, "when the next key is published"
-    assert one(prometheus, "jwt_reissuer_keyring_published_hash") > 0
+    assert prometheus.one("jwt_reissuer_keyring_next_change") == observed.turn - DAY, "when the next key is published"
+    assert prometheus.one("jwt_reissuer_keyring_published_hash") > 0
 
 
 def test_a_fetch_that_fails_is_counted_by_its_cause_while_tokens_are_issued(prometheus: Prometheus, observed: Observed) -> None:
@@ -59,7 +53,7 @@ def test_a_clock_that_is_ahead_of_the_api_servers_or_behind_it_is_told(prometheu
     for difference in (3600, -3600, 0):
         observed.let_a_fetch_be_due(ahead=difference)
         eventually(
-            f"{difference} s are told", lambda: abs(one(prometheus, ahead) - one(prometheus, behind) - difference) <= 2, 30
+            f"{difference} s are told", lambda: abs(prometheus.one(ahead) - prometheus.one(behind) - difference) <= 2, 30
         )
 
 
