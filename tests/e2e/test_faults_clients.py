@@ -160,7 +160,7 @@ def test_five_hundred_cold_requests_cause_one_fetch_for_each_vm_and_all_get_a_to
     assert len(server.fetches) == VMS
     assert scenario.gateway.counter("issued") == clients
     # They are answered in slices, so that a worker serves others in between.
-    assert slowest(bystander.answers) < slowest(answers)
+    assert slowest(bystander.answers) < slowest(answers) / 2
     assert scenario.complaints() == []
 
 
