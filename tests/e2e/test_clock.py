@@ -25,6 +25,7 @@ STORY = [
     ("in 2019", 1_560_000_000, 401, 401),
     ("in 1970", 86_400, 401, 401),
     ("at the beginning of 1970", 0, 401, 401),
+    ("before 1970", -86_400, 401, 401),
     ("right in the end", NOW, 200, 200),
 ]
 
@@ -48,7 +49,7 @@ def test_a_clock_that_steps_ahead_back_and_to_before_2020(tmp_path: Path) -> Non
             for moment, unix, short, long in STORY:
                 clock.set(unix)
                 wait_for(load, moment, short=short, long=long)
-                fresh = loaded.cluster.token("payments", "fresh", [AUDIENCE], pod="fresh", seconds=HOUR, now=unix)
+                fresh = loaded.cluster.token("payments", "fresh", [AUDIENCE], pod="fresh", seconds=HOUR, now=max(unix, 0))
                 answer = gateway.reissue(fresh)
                 assert answer.status == 200, (moment, answer)
                 never_outlives(answer.text(), fresh)

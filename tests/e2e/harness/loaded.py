@@ -57,8 +57,8 @@ def configure(config: dict[str, Any], number: int) -> None:
 class Loaded:
     """A gateway with an elliptic key, configuration number 0, and what is sent to it."""
 
-    def __init__(self, gateway: Gateway, cluster: StandInCluster, kid: str):
-        self.gateway, self.cluster, self.kid = gateway, cluster, kid
+    def __init__(self, gateway: Gateway, cluster: StandInCluster, server: DocumentServer, kid: str):
+        self.gateway, self.cluster, self.server, self.kid = gateway, cluster, server, kid
         pods = [f"ledger-{number}" for number in range(10)]
         self.subjects = {
             pod: cluster.token("payments", pod, [AUDIENCE], pod=pod, seconds=20 * HOUR) for pod in pods
@@ -199,4 +199,4 @@ def several(directory: Path, count: int) -> Iterator[list[Loaded]]:
         supervisors = [stack.enter_context(supervised(directory / f"gateway-{number}")) for number in range(count)]
         line = one_line(private_pem(key))
         gateways = [Gateway(each, api=server, signing_keys=line, app_port=upstream.port) for each in supervisors]
-        yield [Loaded(gateway, cluster, thumbprint(key)) for gateway in gateways]
+        yield [Loaded(gateway, cluster, server, thumbprint(key)) for gateway in gateways]
