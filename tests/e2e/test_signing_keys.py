@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import os
 import re
@@ -252,3 +253,21 @@ def test_the_lines_of_the_readme_make_a_secret_that_publishes_the_new_key_and_si
     gateway.start()
     issues_with(gateway, subject_token, old)
     assert [key["kid"] for key in discover(gateway)[1]["keys"]] == [thumbprint(old), thumbprint(new)]
+
+
+def test_a_key_that_is_out_is_taken_out_and_verifies_nothing_any_more(prepare_gateway: StartGateway, subject_token: str) -> None:
+    """Though a timetable would have published it for days: what the secret holds now is all that counts."""
+    leaked, new = rsa_key(), rsa_key()
+    soon = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    gateway = prepare_gateway(keys=keyring(private_entry(leaked, "RS256"), private_entry(new, "RS256", sign_at=soon))).start()
+    token = issues_with(gateway, subject_token, leaked)
+    before = gateway.request("GET", "/openid/v1/jwks")
+    gateway.write_signing_keys(one_line(private_pem(new)))
+    wait_until_published(gateway, thumbprint(new))
+    metadata, jwks = discover(gateway)
+    with pytest.raises(KeyError):
+        verified_by_keys(token, jwks, metadata["issuer"], AWS)
+    # Whoever keeps the old document and asks whether it is still the one is told that it is not.
+    again = gateway.request("GET", "/openid/v1/jwks", headers=[("If-None-Match", str(before.header("etag")))])
+    assert again.status == 200 and again.header("etag") != before.header("etag")
+    issues_with(gateway, subject_token, new)
