@@ -183,7 +183,7 @@ impl KeyCache {
 
     /// Goes on with the keys of a cache that is filled from the same place.
     pub fn inherit(&mut self, before: &Self) {
-        self.source.inherit(&before.source);
+        self.source.inherit(&before.source, |keys| Some(keys.clone()));
     }
 
     /// When the next fetch is due or given up.

@@ -21,6 +21,7 @@ use crate::json::{Json, Object};
 use crate::sealed;
 use crate::settings::{ConfigError, Section};
 use crate::timetable::{self, Phase, Times, Timetable};
+use crate::token::IssuedToken;
 
 /// Most bytes of a keyring document.
 pub const MAX_DOCUMENT: usize = 64 * 1024;
@@ -56,15 +57,6 @@ struct Signer {
     key: SigningKey,
     /// The JOSE header of everything it signs, base64url
     header: String,
-}
-
-/// A signed token of ours, its signature checked with the public key.
-#[derive(Clone, PartialEq, Eq)]
-pub struct IssuedToken {
-    /// The JWS in compact form
-    pub text: String,
-    /// `exp`, Unix seconds
-    pub exp: u64,
 }
 
 /// Why no token came out of a keyring.

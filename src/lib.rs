@@ -85,6 +85,7 @@ pub mod discovery;
 mod encodings;
 pub mod error;
 pub mod event;
+mod fetch;
 mod form;
 pub mod http;
 pub mod issuer;
@@ -112,7 +113,8 @@ mod waiting;
 
 pub use clock::Now;
 pub use config::{Config, ConfigError};
+pub use fetch::{Answer, Fetch, FetchId};
 pub use reissuer::{Outcome, Reissuer};
 pub use source::SourceKey;
-pub use sources::{Answer, Fetch, FetchId};
+
 pub use waiting::{MAX_WAITING, StreamId};

@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::crypto::{Crypto, Rng, VerifyingKey};
@@ -14,7 +15,8 @@ use crate::metrics::{KeyStates, KeyringGauges};
 
 /// A keyring at work.
 pub(crate) struct Loaded {
-    digest: [u8; 32],
+    /// As it came, for a configuration that takes over
+    document: Zeroizing<Vec<u8>>,
     pub(crate) keyring: Keyring,
     /// For each phase of its timetable
     documents: Vec<Documents>,
@@ -31,7 +33,7 @@ impl Loaded {
         rng: &mut Rng,
         now: u64,
     ) -> Result<Self, String> {
-        let digest = digest_of(document);
+        let whole = Zeroizing::new(document.to_vec());
         let opened = config.sealing_keys.as_ref().map(|keys| keys.open(document)).transpose()?;
         let document = opened.as_ref().map_or(document, |opened| opened.as_slice());
         let terms = Terms { serve: config.serve, publish_ahead: config.publish_ahead, ttl: config.ttl, now };
@@ -42,12 +44,17 @@ impl Loaded {
         let phases = keyring.timetable().phases();
         let documents = phases.iter().map(|phase| Documents::new(config, &keyring, phase)).collect();
         let fingerprints = phases.iter().map(|phase| fingerprint(keyring.published(phase))).collect();
-        Ok(Self { digest, keyring, documents, fingerprints })
+        Ok(Self { document: whole, keyring, documents, fingerprints })
+    }
+
+    /// What becomes of the same document under another configuration, if that can use it.
+    pub(crate) fn under(&self, config: &Config, crypto: &dyn Crypto, rng: &mut Rng, now: u64) -> Option<Self> {
+        Self::parse(&self.document, config, crypto, rng, now).ok()
     }
 
     /// Whether it is what became of this document.
     pub(crate) fn is_of(&self, document: &[u8]) -> bool {
-        self.digest == digest_of(document)
+        self.document.as_slice() == document
     }
 
     /// The documents of the phase at a time. There is one at every time.
@@ -84,8 +91,4 @@ fn fingerprint<'a>(published: impl Iterator<Item = (&'a str, &'a VerifyingKey)>)
     names.sort_unstable();
     let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(names.join("\n")).into();
     u32::from_be_bytes([a, b, c, d])
-}
-
-fn digest_of(document: &[u8]) -> [u8; 32] {
-    Sha256::digest(document).into()
 }

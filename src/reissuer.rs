@@ -16,16 +16,17 @@ use crate::crypto::{Crypto, Rng};
 use crate::discovery::{Document, Documents};
 use crate::error::Rejection;
 use crate::event::{Event, Fingerprint};
+use crate::fetch::{Answer, Fetch, FetchId};
 use crate::form;
 use crate::http::{self, Body, Endpoint, Method, Request, Response, Route, Routes};
-use crate::json::{Json, Object};
 use crate::jwks::Find;
-use crate::keyring::{IssueError, IssuedToken, Keyring};
+use crate::keyring::{IssueError, Keyring};
 use crate::loaded::Loaded;
 use crate::metrics::{self, Gauge};
 use crate::policy;
 use crate::source::{SourceKey, State};
-use crate::sources::{Answer, Fetch, FetchId, Sources};
+use crate::sources::Sources;
+use crate::token::IssuedToken;
 use crate::token::UnverifiedToken;
 use crate::waiting::{StreamId, Waiting, WaitingRoom, WaitsFor};
 
@@ -106,10 +107,13 @@ impl Reissuer {
         })
     }
 
-    /// Goes on with the keys of trusted issuers that another one has read, by the same monotonic clock: a changed configuration
-    /// must not refuse what the one before would have taken, only because an API server does not answer just now.
-    pub fn inherit(&mut self, before: &Self) {
-        self.sources.inherit(&self.config, &before.sources, &before.config);
+    /// Goes on with the keys that another one has read, ours and those of trusted issuers, by the same monotonic clock: a
+    /// changed configuration must not refuse what the one before would have taken, only because an API server does not answer
+    /// just now, or because what the secret holds now is no use.
+    pub fn inherit(&mut self, before: &Self, now: Now) {
+        let Self { sources, config, crypto, rng, .. } = self;
+        let event = sources.inherit(config, &before.sources, &before.config, &**crypto, rng, now);
+        event.into_iter().for_each(|event| self.note(event));
     }
 
     /// The route table, for [`Route::of`].
@@ -320,7 +324,7 @@ impl Reissuer {
             subject_jti: subject.jti().map(ToString::to_string),
             token: Fingerprint::of(bearer),
         });
-        Ok(token_response(issued, request, now))
+        Ok(issued.respond(request, now))
     }
 
     /// A form beside an `Authorization` header could hold a second token (RFC 6750 section 2: one method a request).
@@ -388,20 +392,4 @@ impl Reissuer {
         }
         self.events.push_back(event);
     }
-}
-
-/// RFC 6749 section 5.1 and RFC 8693 section 2.2.1 where JSON is wanted; else the token and nothing else, not even a
-/// newline, so that `curl -o` makes a file that SDKs read.
-fn token_response(issued: IssuedToken, request: &Request, now: Now) -> Response {
-    let response = Response::new(200).header("cache-control", "no-store");
-    if !request.wants_json() {
-        return response.header("content-type", "text/plain").body(issued.text.into_bytes());
-    }
-    let object = Object::from([
-        ("access_token", Json::String(issued.text)),
-        ("issued_token_type", "urn:ietf:params:oauth:token-type:jwt".into()),
-        ("token_type", "N_A".into()),
-        ("expires_in", issued.exp.saturating_sub(now.unix).into()),
-    ]);
-    response.header("content-type", "application/json").body(object.to_text().into_bytes())
 }

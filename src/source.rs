@@ -175,17 +175,16 @@ impl<T> Source<T> {
         true
     }
 
-    /// Goes on with the value of an entry for the same thing, by the same clock, if that is newer. The next fetch stays due
-    /// when it was, and what unknown kids have caused lately counts.
-    pub fn inherit(&mut self, before: &Self)
-    where
-        T: Clone,
-    {
-        let since = |source: &Self| source.value.as_ref().map(|kept| kept.since);
-        if since(before) > since(self) {
-            self.value.clone_from(&before.value);
-        }
+    /// Goes on with what `made_of` makes of the value of an entry for the same thing, by the same clock, if that is newer. The
+    /// next fetch stays due when it was, and what unknown kids have caused lately counts.
+    pub fn inherit(&mut self, before: &Self, made_of: impl FnOnce(&T) -> Option<T>) {
         self.demanded = self.demanded.max(before.demanded);
+        let Some(kept) = &before.value else { return };
+        if self.value.as_ref().is_none_or(|own| own.since < kept.since)
+            && let Some(value) = made_of(&kept.value)
+        {
+            self.value = Some(Kept { value, since: kept.since });
+        }
     }
 
     /// When the host should call [`Source::poll`] again, if nothing happens before.
@@ -328,7 +327,7 @@ mod tests {
         let before = warm_at(seconds(100));
         let shorter = Freshness { stale_limit: Some(seconds(1000)), ..JWKS };
         let mut source = Source::new(shorter);
-        source.inherit(&before);
+        source.inherit(&before, |keys| Some(*keys));
         assert_eq!(source.state(seconds(200)), State::Ready(&"keys"));
         let attempt = source.poll(seconds(200), 0).expect("a fetch is due");
         source.fail(attempt, seconds(200), 0);
@@ -336,8 +335,11 @@ mod tests {
         assert!(!matches!(source.state(seconds(1100)), State::Ready(_)));
         // An older one does not displace a newer one, nor does none.
         let mut newer = warm_at(seconds(150));
-        newer.inherit(&Source { value: Some(Kept { value: "old", since: seconds(100) }), ..Source::new(JWKS) });
-        newer.inherit(&Source::new(JWKS));
+        let older = Source { value: Some(Kept { value: "old", since: seconds(100) }), ..Source::new(JWKS) };
+        newer.inherit(&older, |keys| Some(*keys));
+        newer.inherit(&Source::new(JWKS), |keys| Some(*keys));
+        // Nor one of which nothing can be made.
+        newer.inherit(&warm_at(seconds(160)), |_| None);
         assert_eq!(newer.state(seconds(200)), State::Ready(&"keys"));
     }
 

@@ -13,10 +13,9 @@ use chacha20::rand_core::Rng as _;
 use crate::clock::{Monotonic, Now};
 use crate::config::{Config, KeysFrom};
 use crate::crypto::{Crypto, Rng};
-use crate::error::Quoted;
 use crate::event::{Event, FetchFailure};
-use crate::jwks::{self, KeyCache, KeySet};
-use crate::keyring;
+use crate::fetch::{Answer, Fetch, FetchId};
+use crate::jwks::{KeyCache, KeySet};
 use crate::loaded::Loaded;
 use crate::metrics::{Gauge, LastFetch};
 use crate::settings::ConfigError;
@@ -35,58 +34,6 @@ const KEYRING: Freshness = Freshness {
     timeout: Duration::from_secs(2),
     longest_backoff: Duration::from_secs(5),
 };
-
-/// A fetch for the host to make: `GET` by way of an Envoy cluster. Its outcome goes to [`Reissuer::handle_fetched`](crate::Reissuer::handle_fetched).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetch {
-    /// To be given back with the answer
-    pub id: FetchId,
-    /// The Envoy cluster
-    pub cluster: String,
-    /// `:authority`
-    pub authority: String,
-    /// `:path`
-    pub path: String,
-    /// `accept`
-    pub accept: &'static str,
-    /// After which it has failed
-    pub timeout: Duration,
-}
-
-/// Which fetch an answer belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FetchId {
-    /// What was fetched
-    pub key: SourceKey,
-    attempt: u64,
-}
-
-impl FetchId {
-    /// A body of more bytes is refused: reading one byte more than this is enough to see it.
-    #[must_use]
-    pub const fn max_bytes(&self) -> usize {
-        match self.key {
-            SourceKey::Keyring => keyring::MAX_DOCUMENT,
-            SourceKey::Jwks(_) => jwks::MAX_DOCUMENT,
-        }
-    }
-}
-
-/// What came of a fetch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer<'a> {
-    /// A response. A proxy's own 503 and 504 look like one too.
-    Response {
-        /// HTTP status; 0 where it could not be read
-        status: u16,
-        /// When it was made, by its `Date` header; seconds since 1970
-        date: Option<u64>,
-        /// Its body, or as much as was asked for
-        body: &'a [u8],
-    },
-    /// It could not be sent, or no response came; says why.
-    Failed(&'a str),
-}
 
 /// The entries, and what they hold.
 pub(crate) struct Sources {
@@ -157,9 +104,17 @@ impl Sources {
         Some(Event::KeyringTurned { kids: loaded.kids(now.unix), next: loaded.next_change(now.unix) })
     }
 
-    /// Goes on with the key sets that others have read from the same places. Our keyring is asked for anew: what it is held
-    /// to may have changed, and it does not leave the process.
-    pub(crate) fn inherit(&mut self, config: &Config, before: &Self, config_before: &Config) {
+    /// Goes on with our keyring, if it does under this configuration too, and with the key sets that another one has read
+    /// from the same places. Says what there is to say of the keyring.
+    pub(crate) fn inherit(
+        &mut self,
+        config: &Config,
+        before: &Self,
+        config_before: &Config,
+        crypto: &dyn Crypto,
+        rng: &mut Rng,
+        now: Now,
+    ) -> Option<Event> {
         let entries = config.trusted_issuers.iter().zip(&mut self.key_caches).zip(&mut self.last_fetches);
         for ((issuer, cache), last) in entries {
             let JwksFrom::EnvoyCluster(fetch) = &issuer.jwks else { continue };
@@ -169,6 +124,20 @@ impl Sources {
                 *last = (*last).max(*last_other);
             }
         }
+        if config.keys_from != config_before.keys_from {
+            return None;
+        }
+        let mut event = None;
+        self.keyring.inherit(&before.keyring, |loaded| {
+            let loaded = loaded.under(config, crypto, rng, now.unix)?;
+            event = Some(Event::KeyringLoaded { kids: loaded.kids(now.unix), next: loaded.next_change(now.unix) });
+            Some(Arc::new(loaded))
+        });
+        if let (Some(_), State::Ready(loaded)) = (&event, self.keyring.state(now.monotonic)) {
+            self.keyring_read = before.keyring_read;
+            self.phase = loaded.keyring.timetable().place(now.unix);
+        }
+        event
     }
 
     /// What there is to measure.
@@ -204,7 +173,7 @@ impl Sources {
             && let Some(attempt) = self.keyring.poll(now, random)
         {
             return Some(Fetch {
-                id: FetchId { key: SourceKey::Keyring, attempt },
+                id: FetchId::new(SourceKey::Keyring, attempt),
                 cluster: cluster.clone(),
                 authority: "signing-keys".to_string(),
                 path: "/".to_string(),
@@ -220,7 +189,7 @@ impl Sources {
                 && let Some(attempt) = cache.source().poll(now, random)
             {
                 return Some(Fetch {
-                    id: FetchId { key: SourceKey::Jwks(index), attempt },
+                    id: FetchId::new(SourceKey::Jwks(index), attempt),
                     cluster: fetch.cluster.clone(),
                     authority: fetch.authority.clone(),
                     path: fetch.path.clone(),
@@ -247,8 +216,8 @@ impl Sources {
         asked: bool,
     ) -> Option<Event> {
         let event = match id.key {
-            SourceKey::Keyring => self.keyring_fetched(id.attempt, answer, config, crypto, rng, now),
-            SourceKey::Jwks(index) => self.jwks_fetched(index, id.attempt, answer, config, now, rng.next_u32()),
+            SourceKey::Keyring => self.keyring_fetched(id.attempt(), answer, config, crypto, rng, now),
+            SourceKey::Jwks(index) => self.jwks_fetched(index, id.attempt(), answer, config, now, rng.next_u32()),
         }?;
         let out_of_reach = matches!(answer, Answer::Response { status: 503, .. });
         match event {
@@ -295,7 +264,8 @@ impl Sources {
     ) -> Option<Event> {
         let cache = self.key_caches.get_mut(index)?;
         let issuer = config.trusted_issuers.get(index).map(|issuer| issuer.name.clone()).unwrap_or_default();
-        let parsed = document_of(answer)
+        let parsed = answer
+            .document()
             .and_then(|document| KeySet::parse(document).map_err(|problem| (FetchFailure::Document, problem)));
         match parsed {
             Ok(keys) => {
@@ -335,7 +305,7 @@ impl Sources {
             State::Ready(loaded) => Some(Arc::clone(loaded)),
             _ => None,
         };
-        let document = document_of(answer).map_err(|(_, problem)| format!("{problem}; {NO_KEY}"));
+        let document = answer.document().map_err(|(_, problem)| format!("{problem}; {NO_KEY}"));
         let loaded = document.and_then(|document| match current {
             Some(current) if current.is_of(document) => Ok((current, false)),
             _ => Loaded::parse(document, config, crypto, rng, now.unix).map(|loaded| (Arc::new(loaded), true)),
@@ -377,26 +347,5 @@ impl SourceKey {
                 _ => Duration::ZERO,
             },
         }
-    }
-}
-
-fn document_of(answer: Answer<'_>) -> Result<&[u8], (FetchFailure, String)> {
-    // Envoy's own words where it is Envoy that answers: they say whether the connection, the certificate or the name was
-    // the matter. Of anybody else's body nothing is shown.
-    const UNREACHABLE: [&[u8]; 2] = [b"upstream connect error", b"no healthy upstream"];
-    const TIMED_OUT: &[u8] = b"upstream request timeout";
-    match answer {
-        Answer::Response { status: 200, body, .. } => Ok(body),
-        Answer::Response { status, body, .. } => {
-            let cause = if UNREACHABLE.iter().any(|words| body.starts_with(words)) {
-                FetchFailure::Unreachable
-            } else if body.starts_with(TIMED_OUT) {
-                FetchFailure::TimedOut
-            } else {
-                return Err((FetchFailure::Status, format!("status {status}")));
-            };
-            Err((cause, format!("status {status} {}", Quoted(&String::from_utf8_lossy(body)))))
-        }
-        Answer::Failed(why) => Err((FetchFailure::Unreachable, why.to_string())),
     }
 }

@@ -1,5 +1,5 @@
 //! The life of a token, as types: [`UnverifiedToken`] (parsed) -> [`PlausibleToken`] (its claims would do)
-//! -> [`SubjectToken`] (its signature was verified) -> [`IssuedToken`](crate::keyring::IssuedToken) (ours).
+//! -> [`SubjectToken`] (its signature was verified) -> [`IssuedToken`] (ours).
 //!
 //! Only [`PlausibleToken::verify`] makes a subject token, and only a subject token can be given claims of ours, so that
 //! reissuing an unverified token does not compile. What costs little is checked first: garbage, wrong claims and expired
@@ -12,8 +12,10 @@ use core::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::clock::Now;
 use crate::crypto::{Algorithm, Crypto, VerifyingKey};
 use crate::error::Rejection;
+use crate::http::{Request, Response};
 use crate::json::{Json, Object};
 use crate::trusted_issuer::TrustedIssuer;
 
@@ -328,4 +330,31 @@ fn is_label(text: &str) -> bool {
 /// Canonical base64url without padding (RFC 7515 section 2): one text for one value.
 fn decode(segment: &[u8]) -> Result<Vec<u8>, Rejection> {
     URL_SAFE_NO_PAD.decode(segment).map_err(|_| Rejection::Malformed("a segment is not canonical base64url"))
+}
+
+/// A signed token of ours, its signature checked with the public key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IssuedToken {
+    /// The JWS in compact form
+    pub text: String,
+    /// `exp`, Unix seconds
+    pub exp: u64,
+}
+
+impl IssuedToken {
+    /// RFC 6749 section 5.1 and RFC 8693 section 2.2.1 where JSON is wanted; else the token and nothing else, not even a
+    /// newline, so that `curl -o` makes a file that SDKs read.
+    pub(crate) fn respond(self, request: &Request, now: Now) -> Response {
+        let response = Response::new(200).header("cache-control", "no-store");
+        if !request.wants_json() {
+            return response.header("content-type", "text/plain").body(self.text.into_bytes());
+        }
+        let object = Object::from([
+            ("access_token", Json::String(self.text)),
+            ("issued_token_type", "urn:ietf:params:oauth:token-type:jwt".into()),
+            ("token_type", "N_A".into()),
+            ("expires_in", self.exp.saturating_sub(now.unix).into()),
+        ]);
+        response.header("content-type", "application/json").body(object.to_text().into_bytes())
+    }
 }

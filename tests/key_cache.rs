@@ -13,20 +13,12 @@ mod scenario;
 
 use std::time::Duration;
 
-use jwt_reissuer::crypto::SoftwareCrypto;
 use jwt_reissuer::event::Event;
-use jwt_reissuer::{Answer, Fetch, MAX_WAITING, Now, Outcome, Reissuer, SourceKey};
-use scenario::{Scenario, config, keys, signing_key};
+use jwt_reissuer::{Answer, Fetch, MAX_WAITING, Now, Outcome, SourceKey};
+use scenario::{Scenario, keys, signing_key};
 use serde_json::{Value, json};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-
-/// A scenario whose keys have been read, at its beginning.
-fn warm() -> Scenario {
-    let mut scenario = Scenario::new(|_| ());
-    scenario.fetch_what_is_due();
-    scenario
-}
 
 /// So much time passes, by both clocks.
 fn pass(now: &mut Now, time: Duration) {
@@ -56,20 +48,9 @@ fn answer(scenario: &mut Scenario, fetch: &Fetch, status: u16, body: &str) {
     scenario.reissuer.handle_fetched(fetch.id, answer, scenario.now);
 }
 
-/// Whether a token is answered without waiting for anything, and how.
-fn at_once(scenario: &mut Scenario, kid: &str) -> Option<u16> {
-    let bearer = format!("Bearer {}", scenario.token(kid, |_| ()));
-    let request = scenario.request("POST", "/reissue", &[("authorization", &bearer)]);
-    match scenario.reissuer.handle(&request, scenario.now) {
-        Outcome::Respond(response) => Some(response.status),
-        Outcome::Defer(_) => None,
-        outcome => panic!("{outcome:?}"),
-    }
-}
-
 #[test]
 fn keys_live_for_300_seconds_give_or_take_a_tenth_and_are_read_again_30_seconds_before() {
-    let mut scenario = warm();
+    let mut scenario = Scenario::warm();
     let mut last = scenario.now.monotonic;
     let mut intervals = Vec::new();
     for _ in 0..40 {
@@ -85,10 +66,10 @@ fn keys_live_for_300_seconds_give_or_take_a_tenth_and_are_read_again_30_seconds_
 
 #[test]
 fn nobody_waits_for_keys_that_are_read_again_ahead_of_time() {
-    let mut scenario = warm();
+    let mut scenario = Scenario::warm();
     for _ in 0..600 {
         scenario.pass(3);
-        assert_eq!(at_once(&mut scenario, "cluster-key"), Some(200));
+        assert_eq!(scenario.at_once("cluster-key"), Some(200));
         scenario.fetch_what_is_due();
     }
     assert!((6..=8).contains(&scenario.fetches), "{} in half an hour", scenario.fetches);
@@ -96,11 +77,11 @@ fn nobody_waits_for_keys_that_are_read_again_ahead_of_time() {
 
 #[test]
 fn keys_that_are_not_read_again_are_used_while_the_fetch_is_in_flight() {
-    let mut scenario = warm();
+    let mut scenario = Scenario::warm();
     let (_, fetch) = next_fetch(&mut scenario);
-    assert_eq!(at_once(&mut scenario, "cluster-key"), Some(200));
+    assert_eq!(scenario.at_once("cluster-key"), Some(200));
     answer(&mut scenario, &fetch, 200, &document(&["cluster-key"]));
-    assert_eq!(at_once(&mut scenario, "cluster-key"), Some(200));
+    assert_eq!(scenario.at_once("cluster-key"), Some(200));
 }
 
 #[test]
@@ -118,14 +99,14 @@ fn unknown_kids_cause_at_most_one_fetch_in_ten_seconds_for_each_issuer_and_no_kn
         let own = scenario.token(&format!("unknown-{tenth}"), |_| ());
         let others = scenario.token("unknown", |claims| claims["iss"] = "https://second".into());
         assert_eq!([scenario.status(&own), scenario.status(&others)], [401, 401]);
-        assert_eq!(at_once(&mut scenario, "cluster-key"), Some(200));
+        assert_eq!(scenario.at_once("cluster-key"), Some(200));
     }
     assert_eq!(scenario.fetches, 12, "six for each issuer in a minute");
 }
 
 #[test]
 fn no_kid_is_remembered_so_that_one_of_a_lagging_api_server_is_found_later() {
-    let mut scenario = warm();
+    let mut scenario = Scenario::warm();
     // Asked for again and again, and each fetch is answered by a replica that does not have it yet.
     for _ in 0..300 {
         scenario.pass(1);
@@ -140,7 +121,7 @@ fn no_kid_is_remembered_so_that_one_of_a_lagging_api_server_is_found_later() {
 
 #[test]
 fn a_fetch_that_is_not_answered_has_failed_after_two_seconds_and_what_the_host_loses_does_not_end_fetching() {
-    let mut scenario = warm();
+    let mut scenario = Scenario::warm();
     let (begun, fetch) = next_fetch(&mut scenario);
     assert_eq!(fetch.timeout, Duration::from_secs(2));
     let (again, second) = next_fetch(&mut scenario);
@@ -154,7 +135,7 @@ fn a_fetch_that_is_not_answered_has_failed_after_two_seconds_and_what_the_host_l
 
 #[test]
 fn failures_back_off_from_one_second_to_sixty_and_to_five_while_there_is_nothing() {
-    for (mut scenario, longest) in [(Scenario::new(|_| ()), 5), (warm(), 60)] {
+    for (mut scenario, longest) in [(Scenario::new(|_| ()), 5), (Scenario::warm(), 60)] {
         let (mut last, fetch) = next_fetch(&mut scenario);
         answer(&mut scenario, &fetch, 500, "");
         let mut expected = 1;
@@ -186,22 +167,22 @@ fn one_fetch_is_in_flight_for_each_issuer() {
         std::iter::from_fn(|| scenario.reissuer.poll_fetch(scenario.now)).map(|fetch| fetch.id.key).collect();
     assert_eq!(fetches, [SourceKey::Jwks(0), SourceKey::Jwks(1)]);
     for kid in 0..100 {
-        assert_eq!(at_once(&mut scenario, &format!("unknown-{kid}")), None, "waits for the one in flight");
+        assert_eq!(scenario.at_once(&format!("unknown-{kid}")), None, "waits for the one in flight");
     }
     assert_eq!(scenario.reissuer.poll_fetch(scenario.now), None);
 }
 
 #[test]
 fn an_answer_that_comes_late_or_twice_is_ignored() {
-    let mut scenario = warm();
+    let mut scenario = Scenario::warm();
     let (_, late) = next_fetch(&mut scenario);
     let (_, second) = next_fetch(&mut scenario);
     answer(&mut scenario, &late, 200, &document(&["late"]));
-    assert_eq!(at_once(&mut scenario, "late"), None, "waits for the fetch in flight");
+    assert_eq!(scenario.at_once("late"), None, "waits for the fetch in flight");
     answer(&mut scenario, &second, 200, &document(&["cluster-key"]));
     answer(&mut scenario, &second, 200, &document(&["twice"]));
     answer(&mut scenario, &second, 500, "");
-    assert_eq!(at_once(&mut scenario, "cluster-key"), Some(200));
+    assert_eq!(scenario.at_once("cluster-key"), Some(200));
     let read = |event: &Event| matches!(event, Event::IssuerKeysFetched { .. } | Event::IssuerKeysFailed { .. });
     let reads = scenario.events().iter().filter(|event| read(event)).count();
     assert_eq!(reads, 2, "the first and the one that came in time; nothing is said of the others");
@@ -209,24 +190,24 @@ fn an_answer_that_comes_late_or_twice_is_ignored() {
 
 #[test]
 fn a_document_is_taken_whole_and_a_key_that_is_gone_from_it_is_gone() {
-    let mut scenario = warm();
+    let mut scenario = Scenario::warm();
     scenario.jwks = Some(document(&["cluster-key", "next-key"]));
     scenario.pass(330);
     scenario.fetch_what_is_due();
-    assert_eq!(["cluster-key", "next-key"].map(|kid| at_once(&mut scenario, kid)), [Some(200), Some(200)]);
+    assert_eq!(["cluster-key", "next-key"].map(|kid| scenario.at_once(kid)), [Some(200), Some(200)]);
     scenario.jwks = Some(document(&["next-key"]));
     for _ in 0..330 {
         scenario.pass(1);
         scenario.fetch_what_is_due();
     }
-    assert_eq!(at_once(&mut scenario, "next-key"), Some(200));
+    assert_eq!(scenario.at_once("next-key"), Some(200));
     let token = scenario.token("cluster-key", |_| ());
     assert_eq!(scenario.status(&token), 401, "dead within its lifetime and a tenth");
 }
 
 #[test]
 fn a_broken_document_keeps_the_last_good_one_whole() {
-    let mut scenario = warm();
+    let mut scenario = Scenario::warm();
     let good = document(&["next-key"]);
     let broken = [
         String::new(),
@@ -241,7 +222,7 @@ fn a_broken_document_keeps_the_last_good_one_whole() {
     for body in broken {
         let (_, fetch) = next_fetch(&mut scenario);
         answer(&mut scenario, &fetch, 200, &body);
-        assert_eq!(at_once(&mut scenario, "cluster-key"), Some(200), "{:.60}", body);
+        assert_eq!(scenario.at_once("cluster-key"), Some(200), "{:.60}", body);
         let told = scenario.events();
         assert!(told.iter().any(|event| matches!(event, Event::IssuerKeysFailed { .. })), "{:.60}", body);
     }
@@ -256,7 +237,7 @@ fn a_key_that_is_no_use_is_left_out_and_the_others_are_taken() {
     keys["keys"].as_array_mut().unwrap().extend([json!({ "kty": "oct", "kid": "secret", "k": "AAAA" }), weak]);
     scenario.jwks = Some(keys.to_string());
     scenario.fetch_what_is_due();
-    assert_eq!(at_once(&mut scenario, "cluster-key"), Some(200));
+    assert_eq!(scenario.at_once("cluster-key"), Some(200));
     let refused = scenario.events().into_iter().find_map(|event| match event {
         Event::IssuerKeysFetched { refused, .. } => Some(refused),
         _ => None,
@@ -285,64 +266,6 @@ fn a_thousand_wait_in_their_order_and_one_more_is_sent_away() {
         std::iter::from_fn(|| scenario.reissuer.poll_waiting(scenario.now)).map(|(stream, _)| stream).collect();
     assert_eq!(answered, (1..last).filter(|stream| *stream != 500).collect::<Vec<_>>());
     assert_eq!(scenario.reissuer.waiting(), 0);
-}
-
-/// Another configuration takes over, in the same VM.
-fn reconfigured(scenario: &mut Scenario, edit: impl FnOnce(&mut Value)) {
-    let crypto = Box::new(SoftwareCrypto);
-    let next = Reissuer::new(config(edit), crypto, [9; 32], scenario.now).map_err(|error| error.to_string());
-    let before = std::mem::replace(&mut scenario.reissuer, next.unwrap());
-    scenario.reissuer.inherit(&before);
-}
-
-#[test]
-fn a_changed_configuration_goes_on_with_the_keys_that_were_read_before_and_reads_them_again_at_once() {
-    let mut scenario = warm();
-    scenario.pass(100);
-    reconfigured(&mut scenario, |config| {
-        config["ttl"] = "1h".into();
-        config["trusted_issuers"][0]["name"] = "renamed".into();
-    });
-    assert_eq!(at_once(&mut scenario, "cluster-key"), Some(200));
-    assert!(scenario.reissuer.poll_fetch(scenario.now).is_some());
-}
-
-#[test]
-fn inherited_keys_are_as_old_as_they_are_and_the_new_limit_counts() {
-    let mut scenario = warm();
-    scenario.jwks = None;
-    scenario.pass(1000);
-    reconfigured(&mut scenario, |config| config["trusted_issuers"][0]["jwks"]["stale_limit"] = "20m".into());
-    scenario.fetch_what_is_due();
-    assert_eq!(at_once(&mut scenario, "cluster-key"), Some(200));
-    scenario.pass(199);
-    assert_eq!(at_once(&mut scenario, "cluster-key"), Some(200));
-    scenario.pass(1);
-    assert_ne!(at_once(&mut scenario, "cluster-key"), Some(200));
-}
-
-#[test]
-fn keys_of_another_place_are_nobodys_inheritance() {
-    for (member, other) in [("envoy_cluster", "other"), ("authority", "other"), ("path", "/other")] {
-        let mut scenario = warm();
-        reconfigured(&mut scenario, |config| config["trusted_issuers"][0]["jwks"][member] = other.into());
-        assert_eq!(at_once(&mut scenario, "cluster-key"), None, "{member}");
-    }
-}
-
-#[test]
-fn a_changed_configuration_gives_unknown_kids_no_more_fetches() {
-    let mut scenario = warm();
-    let token = scenario.token("unknown", |_| ());
-    assert_eq!(scenario.status(&token), 401);
-    scenario.fetches = 0;
-    for _ in 0..8 {
-        scenario.pass(1);
-        reconfigured(&mut scenario, |_| ());
-        scenario.fetch_what_is_due();
-        assert_eq!(scenario.status(&token), 401);
-    }
-    assert_eq!(scenario.fetches, 8, "the one of each configuration, and none for the kid");
 }
 
 #[test]

@@ -88,6 +88,13 @@ impl Scenario {
         Self { reissuer, now: BEGINNING, api_server, jwks: Some(jwks), keyring: Some(keys()[1].clone()), fetches: 0 }
     }
 
+    /// One whose keys have been read, at its beginning.
+    pub fn warm() -> Self {
+        let mut scenario = Self::new(|_| ());
+        scenario.fetch_what_is_due();
+        scenario
+    }
+
     pub fn pass(&mut self, seconds: u64) {
         self.now.unix += seconds;
         self.now.monotonic += Duration::from_secs(seconds);
@@ -154,6 +161,17 @@ impl Scenario {
 
     pub fn status(&mut self, token: &str) -> u16 {
         self.reissue("/reissue", token).status
+    }
+
+    /// How a token is answered without waiting for anything, if it is.
+    pub fn at_once(&mut self, kid: &str) -> Option<u16> {
+        let bearer = format!("Bearer {}", self.token(kid, |_| ()));
+        let request = self.request("POST", "/reissue", &[("authorization", &bearer)]);
+        match self.reissuer.handle(&request, self.now) {
+            Outcome::Respond(response) => Some(response.status),
+            Outcome::Defer(_) => None,
+            outcome => panic!("{outcome:?}"),
+        }
     }
 
     pub fn events(&mut self) -> Vec<Event> {

@@ -99,7 +99,7 @@ impl Root {
         let reissuer = Reissuer::new(config, Box::new(SoftwareCrypto), *seed, now());
         let mut reissuer = reissuer.map_err(|error| error.to_string())?;
         for other in self.filter.iter().chain(others) {
-            reissuer.inherit(&other.reissuer.borrow());
+            reissuer.inherit(&other.reissuer.borrow(), now());
         }
         Ok(Filter::new(reissuer))
     }

@@ -1,0 +1,116 @@
+//! A configuration that takes over from another one, in the same VM: it costs nobody anything.
+#![allow(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+mod scenario;
+
+use jwt_reissuer::Reissuer;
+use jwt_reissuer::crypto::SoftwareCrypto;
+use scenario::{Scenario, config};
+use serde_json::{Value, json};
+
+/// Another configuration takes over, in the same VM.
+fn reconfigured(scenario: &mut Scenario, edit: impl FnOnce(&mut Value)) {
+    let crypto = Box::new(SoftwareCrypto);
+    let next = Reissuer::new(config(edit), crypto, [9; 32], scenario.now).map_err(|error| error.to_string());
+    let before = std::mem::replace(&mut scenario.reissuer, next.unwrap());
+    scenario.reissuer.inherit(&before, scenario.now);
+}
+
+#[test]
+fn a_changed_configuration_goes_on_with_the_keys_that_were_read_before_and_reads_them_again_at_once() {
+    let mut scenario = Scenario::warm();
+    scenario.pass(100);
+    reconfigured(&mut scenario, |config| {
+        config["ttl"] = "1h".into();
+        config["trusted_issuers"][0]["name"] = "renamed".into();
+    });
+    assert_eq!(scenario.at_once("cluster-key"), Some(200));
+    assert!(scenario.reissuer.poll_fetch(scenario.now).is_some());
+}
+
+#[test]
+fn inherited_keys_are_as_old_as_they_are_and_the_new_limit_counts() {
+    let mut scenario = Scenario::warm();
+    scenario.jwks = None;
+    scenario.pass(1000);
+    reconfigured(&mut scenario, |config| config["trusted_issuers"][0]["jwks"]["stale_limit"] = "20m".into());
+    scenario.fetch_what_is_due();
+    assert_eq!(scenario.at_once("cluster-key"), Some(200));
+    scenario.pass(199);
+    assert_eq!(scenario.at_once("cluster-key"), Some(200));
+    scenario.pass(1);
+    assert_ne!(scenario.at_once("cluster-key"), Some(200));
+}
+
+#[test]
+fn keys_of_another_place_are_nobodys_inheritance() {
+    for (member, other) in [("envoy_cluster", "other"), ("authority", "other"), ("path", "/other")] {
+        let mut scenario = Scenario::warm();
+        reconfigured(&mut scenario, |config| config["trusted_issuers"][0]["jwks"][member] = other.into());
+        assert_eq!(scenario.at_once("cluster-key"), None, "{member}");
+    }
+}
+
+fn fetched_keyring(config: &mut Value) {
+    config["signing_keys"]["from"] = json!({ "envoy_cluster": "signing_keys" });
+}
+
+#[test]
+fn a_changed_configuration_signs_with_the_keyring_before_it_though_the_secret_is_broken_now() {
+    let mut scenario = Scenario::new(fetched_keyring);
+    scenario.fetch_what_is_due();
+    let document = scenario.send(scenario.request("GET", "/openid/v1/jwks", &[]));
+    scenario.keyring = Some("broken".into());
+    scenario.pass(60);
+    scenario.fetch_what_is_due();
+    reconfigured(&mut scenario, |config| {
+        fetched_keyring(config);
+        config["ttl"] = "5m".into();
+    });
+    scenario.fetch_what_is_due();
+    let token = scenario.token("cluster-key", |_| ());
+    let answer = scenario.reissue("/reissue", &token);
+    assert_eq!(scenario::claims_of(&answer)["exp"], scenario.now.unix + 300, "by the new configuration");
+    assert_eq!(scenario.send(scenario.request("GET", "/openid/v1/jwks", &[])).body, document.body);
+}
+
+#[test]
+fn a_keyring_that_the_changed_configuration_would_refuse_or_that_comes_from_elsewhere_is_not_inherited() {
+    let elsewhere: fn(&mut Value) = |config| config["signing_keys"]["from"] = json!({ "envoy_cluster": "other" });
+    // Where documents alone are served, there is no private key.
+    let documents_alone: fn(&mut Value) = |config| {
+        fetched_keyring(config);
+        config["serve"] = json!(["documents"]);
+    };
+    for edit in [elsewhere, documents_alone] {
+        let mut scenario = Scenario::new(fetched_keyring);
+        scenario.fetch_what_is_due();
+        reconfigured(&mut scenario, edit);
+        scenario.keyring = None;
+        scenario.fetch_what_is_due();
+        assert_eq!(scenario.send(scenario.request("GET", "/openid/v1/jwks", &[])).status, 503);
+    }
+}
+
+#[test]
+fn a_changed_configuration_gives_unknown_kids_no_more_fetches() {
+    let mut scenario = Scenario::warm();
+    let token = scenario.token("unknown", |_| ());
+    assert_eq!(scenario.status(&token), 401);
+    scenario.fetches = 0;
+    for _ in 0..8 {
+        scenario.pass(1);
+        reconfigured(&mut scenario, |_| ());
+        scenario.fetch_what_is_due();
+        assert_eq!(scenario.status(&token), 401);
+    }
+    assert_eq!(scenario.fetches, 8, "the one of each configuration, and none for the kid");
+}
