@@ -1,4 +1,4 @@
-"""Tokens of keys that nobody has, as many as this machine can send: each may be a new key, and none may cause a storm of fetches."""
+"""Tokens of keys that nobody has, as many as are answered: each may be a new key, and none may cause a storm of fetches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BETWEEN_HONEST_REQUESTS = 0.2
 
 @pytest.fixture
 def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
-    """By the machine's own clocks: reading moved ones at every call would slow Envoy down."""
+    """By clocks that nobody moves: reading moved ones at every call would slow Envoy down."""
     with supervised(tmp_path_factory.mktemp("flood")) as supervisor:
         scenario = Scenario(tmp_path_factory.mktemp("cluster"), supervisor, [NAME])
         scenario.gateway.environment.clear()
