@@ -35,7 +35,8 @@ def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
     """By clocks that nobody moves: reading moved ones at every call would slow Envoy down."""
     with supervised(tmp_path_factory.mktemp("flood")) as supervisor:
         scenario = Scenario(tmp_path_factory.mktemp("cluster"), supervisor, [NAME])
-        scenario.gateway.environment.clear()
+        for name in scenario.clock.environment:
+            del scenario.gateway.environment[name]
         scenario.start().wait_until_warm()
         yield scenario
         scenario.stop()
