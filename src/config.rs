@@ -122,7 +122,7 @@ impl Config {
                 for (index, entry) in trusted.iter().enumerate() {
                     let earlier = trusted.get(..index).unwrap_or_default();
                     let at = |member| format!("trusted_issuers[{index}].{member}");
-                    if earlier.iter().any(|other| other.name == entry.name) {
+                    if earlier.iter().any(|other| metric_of(&other.name) == metric_of(&entry.name)) {
                         return Err(ConfigError::new(at("name"), "is the name of an earlier entry"));
                     }
                     if earlier.iter().any(|other| other.issuer == entry.issuer) {
@@ -275,6 +275,11 @@ fn claim_rules(mut section: Section<'_>) -> Result<Vec<ClaimRule>, ConfigError> 
     }
     section.finish()?;
     Ok(rules.into_values().collect())
+}
+
+/// A name as it is in metrics: to Prometheus a hyphen is an underscore.
+fn metric_of(name: &str) -> String {
+    name.replace('-', "_")
 }
 
 fn has_repeats(list: &[String]) -> bool {

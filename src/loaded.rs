@@ -48,8 +48,13 @@ impl Loaded {
     }
 
     /// What becomes of the same document under another configuration, if that can use it.
-    pub(crate) fn under(&self, config: &Config, crypto: &dyn Crypto, rng: &mut Rng, now: u64) -> Option<Self> {
-        Self::parse(&self.document, config, crypto, rng, now).ok()
+    pub(crate) fn under(&self, config: &Config, crypto: &dyn Crypto, rng: &mut Rng, now: u64) -> Result<Self, String> {
+        Self::parse(&self.document, config, crypto, rng, now)
+    }
+
+    /// Whether both came of the same document.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.is_of(&other.document)
     }
 
     /// Whether it is what became of this document.
@@ -85,10 +90,11 @@ impl Loaded {
     }
 }
 
-/// A number that two gateways share if they publish the same keys under the same ids, and hardly ever otherwise.
+/// A number that two gateways share if they publish the same keys under the same ids, and hardly ever otherwise. Never so small
+/// that twice of it, which an Envoy says while it is restarted hot, could be one too.
 fn fingerprint<'a>(published: impl Iterator<Item = (&'a str, &'a VerifyingKey)>) -> u32 {
     let mut names: Vec<String> = published.map(|(kid, key)| format!("{kid} {}", key.thumbprint())).collect();
     names.sort_unstable();
     let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(names.join("\n")).into();
-    u32::from_be_bytes([a, b, c, d])
+    u32::from_be_bytes([a, b, c, d]) | 0x8000_0000
 }

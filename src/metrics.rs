@@ -29,6 +29,8 @@ pub(crate) struct LastFetch {
     pub(crate) at: u64,
     /// By the server's, as its `Date` header said
     pub(crate) server_time: Option<u64>,
+    /// Until when they are used, if there are no others; by our clock
+    pub(crate) usable_until: u64,
     /// Usable keys
     pub(crate) keys: usize,
 }
@@ -91,6 +93,7 @@ impl LastFetch {
     pub(crate) fn gauges(self, issuer: &str, gauges: &mut Vec<Gauge>) {
         let name = |what: &str| format!("jwt_reissuer.jwks.{issuer}.{what}");
         gauges.push(Gauge::new(name("last_success"), self.at));
+        gauges.push(Gauge::new(name("usable_until"), self.usable_until));
         gauges.push(Gauge::new(name("keys"), count(self.keys)));
         if let Some(server) = self.server_time {
             // A gauge of Envoy is not negative, so there are two, one of which is 0.

@@ -49,7 +49,7 @@ pub struct Reissuer {
     sources: Sources,
     waiting: WaitingRoom,
     events: VecDeque<Event>,
-    /// A signature did not verify: the signer is not trusted again before a restart.
+    /// A signature did not verify: the signer is not trusted again as long as there is this VM.
     signing_latched: bool,
     /// Whether anybody has asked for anything yet
     asked: bool,
@@ -109,8 +109,9 @@ impl Reissuer {
 
     /// Goes on with the keys that another one has read, ours and those of trusted issuers, by the same monotonic clock: a
     /// changed configuration must not refuse what the one before would have taken, only because an API server does not answer
-    /// just now, or because what the secret holds now is no use.
+    /// just now, or because what the secret holds now is no use. A signer that is not trusted any more is not trusted then.
     pub fn inherit(&mut self, before: &Self, now: Now) {
+        self.signing_latched |= before.signing_latched;
         let Self { sources, config, crypto, rng, .. } = self;
         let event = sources.inherit(config, &before.sources, &before.config, &**crypto, rng, now);
         event.into_iter().for_each(|event| self.note(event));

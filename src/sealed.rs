@@ -1,8 +1,9 @@
-//! A keyring that only this filter can read.
+//! A keyring that is ciphertext on its way.
 //!
 //! What brings the keyring to a gateway can be read by others there: any plugin of the same Envoy reaches the internal
-//! listener, and at debug level Envoy logs what it gives. A sealed keyring is ciphertext to all of them. The sealing key
-//! comes to our VM alone, from the host's environment.
+//! listener, and at debug level Envoy logs what it gives. What they see of a sealed keyring is ciphertext. The sealing key
+//! comes from the host's environment, of which the code of another plugin sees nothing that its configuration does not ask
+//! for. Whoever configures the host can have all of it.
 //!
 //! The form is one line, `sealed.v1.` and the base64 of nonce and ciphertext: XChaCha20-Poly1305
 //! (draft-irtf-cfrg-xchacha-03 section 2.3), a nonce of 24 bytes, the tag at the end, and that prefix as associated data.

@@ -121,19 +121,39 @@ impl Sources {
             let others = config_before.trusted_issuers.iter().zip(&before.key_caches).zip(&before.last_fetches);
             for ((_, other), last_other) in others.filter(|((issuer, _), _)| issuer.jwks.is_from(fetch)) {
                 cache.inherit(other);
-                *last = (*last).max(*last_other);
+                *last = (*last).max(*last_other).map(|last| {
+                    let usable_until = last.at.saturating_add(issuer.jwks.usable_for().as_secs());
+                    LastFetch { usable_until, ..last }
+                });
             }
         }
         if config.keys_from != config_before.keys_from {
             return None;
         }
+        let own = match self.keyring.state(now.monotonic) {
+            State::Ready(own) => Some(Arc::clone(own)),
+            _ => None,
+        };
         let mut event = None;
         self.keyring.inherit(&before.keyring, |loaded| {
-            let loaded = loaded.under(config, crypto, rng, now.unix)?;
-            event = Some(Event::KeyringLoaded { kids: loaded.kids(now.unix), next: loaded.next_change(now.unix) });
-            Some(Arc::new(loaded))
+            // Of several that hand over the same document, it is opened and tried once.
+            if let Some(own) = own.filter(|own| own.is_like(loaded)) {
+                return Some(own);
+            }
+            match loaded.under(config, crypto, rng, now.unix) {
+                Ok(loaded) => {
+                    let (kids, next) = (loaded.kids(now.unix), loaded.next_change(now.unix));
+                    event = Some(Event::KeyringLoaded { kids, next });
+                    Some(Arc::new(loaded))
+                }
+                Err(problem) => {
+                    let problem = format!("what was in use is none for this configuration: {problem}");
+                    event = Some(Event::KeyringFailed { problem, repeated: false });
+                    None
+                }
+            }
         });
-        if let (Some(_), State::Ready(loaded)) = (&event, self.keyring.state(now.monotonic)) {
+        if let State::Ready(loaded) = self.keyring.state(now.monotonic) {
             self.keyring_read = before.keyring_read;
             self.phase = loaded.keyring.timetable().place(now.unix);
         }
@@ -263,7 +283,8 @@ impl Sources {
         random: u32,
     ) -> Option<Event> {
         let cache = self.key_caches.get_mut(index)?;
-        let issuer = config.trusted_issuers.get(index).map(|issuer| issuer.name.clone()).unwrap_or_default();
+        let trusted = config.trusted_issuers.get(index)?;
+        let issuer = trusted.name.clone();
         let parsed = answer
             .document()
             .and_then(|document| KeySet::parse(document).map_err(|problem| (FetchFailure::Document, problem)));
@@ -280,7 +301,8 @@ impl Sources {
                     return None;
                 }
                 if let (Some(last), Answer::Response { date, .. }) = (self.last_fetches.get_mut(index), answer) {
-                    *last = Some(LastFetch { at: now.unix, server_time: date, keys: kids.len() });
+                    let usable_until = now.unix.saturating_add(trusted.jwks.usable_for().as_secs());
+                    *last = Some(LastFetch { at: now.unix, server_time: date, usable_until, keys: kids.len() });
                 }
                 Some(Event::IssuerKeysFetched { issuer, kids, refused, changed })
             }

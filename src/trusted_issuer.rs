@@ -76,6 +76,14 @@ impl TrustedIssuer {
 }
 
 impl JwksFrom {
+    /// How long keys are used that could not be fetched again.
+    pub(crate) fn usable_for(&self) -> Duration {
+        match self {
+            Self::EnvoyCluster(fetch) => fetch.stale_limit.max(fetch.lifetime),
+            Self::Inline(_) => Duration::MAX,
+        }
+    }
+
     /// Whether it is the same document: by the same cluster, of the same host and path.
     pub(crate) fn is_from(&self, place: &JwksFetch) -> bool {
         let is = |fetch: &JwksFetch| {

@@ -47,6 +47,17 @@ fn the_sample_configuration_is_taken() {
 }
 
 #[test]
+fn two_names_that_are_one_to_prometheus_are_one() {
+    let mut config = sample();
+    let mut second = config["trusted_issuers"][0].clone();
+    config["trusted_issuers"][0]["name"] = json!("prod-eu");
+    second["name"] = json!("prod_eu");
+    second["issuer"] = json!("https://elsewhere.example.com");
+    config["trusted_issuers"].as_array_mut().unwrap().push(second);
+    assert_eq!(parse(&config).err().unwrap(), "trusted_issuers[1].name: is the name of an earlier entry");
+}
+
+#[test]
 fn an_error_names_the_member_by_its_path() {
     let mut second = sample()["trusted_issuers"][0].clone();
     second["name"] = json!("second");

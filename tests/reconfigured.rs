@@ -11,8 +11,12 @@
 
 mod scenario;
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use jwt_reissuer::Reissuer;
-use jwt_reissuer::crypto::SoftwareCrypto;
+use jwt_reissuer::crypto::{BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey};
+use jwt_reissuer::event::Event;
 use scenario::{Scenario, config};
 use serde_json::{Value, json};
 
@@ -113,4 +117,48 @@ fn a_changed_configuration_gives_unknown_kids_no_more_fetches() {
         assert_eq!(scenario.status(&token), 401);
     }
     assert_eq!(scenario.fetches, 8, "the one of each configuration, and none for the kid");
+}
+
+#[test]
+fn a_configuration_that_the_keyring_in_use_is_none_for_says_so_at_once() {
+    let mut scenario = Scenario::new(fetched_keyring);
+    scenario.fetch_what_is_due();
+    scenario.events();
+    reconfigured(&mut scenario, |config| {
+        fetched_keyring(config);
+        config["serve"] = json!(["documents"]);
+    });
+    let expected = "what was in use is none for this configuration: ";
+    let told = scenario.events();
+    assert!(
+        matches!(told.as_slice(), [Event::KeyringFailed { problem, .. }] if problem.starts_with(expected)),
+        "{told:?}"
+    );
+}
+
+/// A signer all of whose signatures are wrong from a time on.
+struct Failing(Rc<Cell<bool>>);
+
+impl Crypto for Failing {
+    fn verify(&self, key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        SoftwareCrypto.verify(key, message, signature)
+    }
+
+    fn sign(&self, key: &SigningKey, message: &[u8], rng: &mut Rng) -> Result<Vec<u8>, SigningFailed> {
+        let mut signature = SoftwareCrypto.sign(key, message, rng)?;
+        signature[0] ^= u8::from(self.0.get());
+        Ok(signature)
+    }
+}
+
+#[test]
+fn a_signer_that_is_not_trusted_any_more_is_not_trusted_by_the_next_configuration_either() {
+    let wrong = Rc::new(Cell::new(false));
+    let mut scenario = Scenario::with(Box::new(Failing(Rc::clone(&wrong))), |_| ());
+    let token = scenario.token("cluster-key", |_| ());
+    assert_eq!(scenario.status(&token), 200);
+    wrong.set(true);
+    assert_eq!(scenario.status(&token), 500);
+    reconfigured(&mut scenario, |config| config["ttl"] = "1h".into());
+    assert_eq!(scenario.status(&token), 500, "though this one's signer would be good");
 }

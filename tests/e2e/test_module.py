@@ -48,6 +48,13 @@ def test_the_defect_that_tests_bring_a_module_down_by_is_not_in_it() -> None:
     assert not [trace for trace in traces if trace in installed.module().read_bytes()]
 
 
+def test_it_has_no_call_that_shares_data_with_other_plugins() -> None:
+    """What stands there, every plugin of the process could read and change."""
+    module = installed.module().read_bytes()
+    assert b"proxy_get_buffer_bytes" in module, "so are the names of calls seen"
+    assert b"shared_data" not in module and b"shared_queue" not in module
+
+
 def test_only_names_are_written_anew() -> None:
     module = installed.module().read_bytes()
     assert wasm_names.readable(module) == module, "a second time changes nothing"

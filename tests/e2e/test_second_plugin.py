@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from harness import testing
+from conftest import StartGateway
+from harness import installed, testing
 from harness.documents import DocumentServer
 from harness.gateway import Gateway
 from harness.oidc import every_worker_reissues
@@ -101,3 +102,19 @@ def test_a_variable_is_had_by_every_plugin_whose_configuration_asks_for_it(tmp_p
 def test_our_filter_leaves_nothing_in_shared_data(eavesdropped: Eavesdropped) -> None:
     found = set(eavesdropped.said(r"shared data (\S+) (.*)"))
     assert found == {(name, "not had: status 1") for name in SHARED}
+
+
+def test_a_route_that_may_set_headers_shows_the_sealing_key(prepare_gateway: StartGateway) -> None:
+    """As docs/security.md says: who configures the gateway has to be trusted, or kept from this by an admission policy."""
+    gateway = prepare_gateway()
+    # A virtual host beside ours, for which the filter is not on.
+    other = {
+        "name": "other", "domains": ["other.example.com"],
+        "response_headers_to_add": [{"header": {"key": "x-shown", "value": "%ENVIRONMENT(REISSUER_SEALING_KEY)%"}}],
+        "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}],
+    }
+    gateway.connection_manager["route_config"]["virtual_hosts"].insert(0, other)
+    shown = gateway.start().request("GET", "/", host="other.example.com").header("x-shown")
+    assert shown == gateway.environment["REISSUER_SEALING_KEY"]
+    page = (installed.REPOSITORY / "docs" / "security.md").read_text()
+    assert "%ENVIRONMENT(REISSUER_SEALING_KEY)%" in page

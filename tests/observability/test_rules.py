@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from harness import installed
+from picture import relabelled
 from prometheus import SHIPPED
 
 PAGE = (installed.REPOSITORY / "docs" / "operations.md").read_text()
@@ -24,7 +25,7 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def alerts() -> list[dict[str, Any]]:
     (group,) = yaml.safe_load(RULES.read_text())["groups"]
-    return list(group["rules"])
+    return [rule for rule in group["rules"] if "alert" in rule]
 
 
 def dashboard() -> dict[str, Any]:
@@ -64,7 +65,11 @@ def test_every_alert_is_seen_silent_and_seen_firing() -> None:
 
 
 def test_the_tests_of_the_rules_see_a_rule_that_is_wrong(tmp_path: Path) -> None:
-    for right, wrong in (("> 1800)", "> 180)"), ("> 5)", "> 500)"), ("for: 10m", "for: 30m"), ('!~"not_found', '=~"not_found')):
+    for right, wrong in (
+        ("< 2 * 3600", "< 5 * 3600"), ("> 5)", "> 500)"), ("for: 10m", "for: 300m"), ('!~"not_found', '=~"not_found'),
+        ("[30m]) == 0", "[30m]) >= 0"), ("< 4294967296", "< 8589934592"), ("< 2 * 1e9", "< 4 * 1e9"), ("last_success + ", "last_success - "),
+        ('"issuer_keys_unavailable"}[2m]', '"issuer_keys_unavailable"}[10m]'),
+    ):
         text = RULES.read_text()
         assert right in text
         (tmp_path / "rules.yaml").write_text(text.replace(right, wrong))
@@ -84,3 +89,17 @@ def test_every_alert_has_a_section_that_says_what_to_do_and_every_section_an_ale
 def test_every_metric_that_is_watched_is_explained() -> None:
     missing = {name for name in metrics() if f"`{name}" not in PAGE}
     assert not missing
+
+
+def test_the_names_of_issuers_and_reasons_become_labels_whatever_they_are_called() -> None:
+    names = {
+        "jwt_reissuer_jwks_prod_failed_failed": ("jwt_reissuer_jwks_failed", "prod_failed"),
+        "jwt_reissuer_jwks_prod_failed_failed_timeout": ("jwt_reissuer_jwks_failed_timeout", "prod_failed"),
+        "jwt_reissuer_jwks_a_keys_keys": ("jwt_reissuer_jwks_keys", "a_keys"),
+        "jwt_reissuer_jwks_fetched_usable_until": ("jwt_reissuer_jwks_usable_until", "fetched"),
+        "jwt_reissuer_jwks_jwt_reissuer_jwks_x_last_success": ("jwt_reissuer_jwks_last_success", "jwt_reissuer_jwks_x"),
+    }
+    for name, (metric, issuer) in names.items():
+        assert relabelled(f"{name}{{}} 1\n") == [(metric, {"issuer": issuer}, "1")], name
+    assert relabelled("jwt_reissuer_rejected_wrong_audience{} 1\n") == [("jwt_reissuer_rejected", {"reason": "wrong_audience"}, "1")]
+    assert relabelled("jwt_reissuer_issued{} 1\n") == [("jwt_reissuer_issued", {}, "1")]

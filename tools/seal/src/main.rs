@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 
 fn seal() -> Result<(), String> {
     let text =
-        std::env::var(VARIABLE).map_err(|_| format!("{VARIABLE} is not set: openssl rand -base64 32 makes one"))?;
+        std::env::var(VARIABLE).map_err(|_| format!("{VARIABLE} is not set: it must be the one that the gateways have"))?;
     let keys = SealingKeys::parse(&Zeroizing::new(text)).map_err(|why| format!("{VARIABLE} {why}"))?;
     // Room for all of it at once: what a growing buffer leaves behind is wiped by nobody.
     let longest = MAX_DOCUMENT.saturating_add(1);

@@ -39,6 +39,11 @@ impl Filter {
     /// Takes what came of a fetch.
     pub(crate) fn fetched(&self, id: FetchId, answer: Answer<'_>) {
         self.reissuer.borrow_mut().handle_fetched(id, answer, now());
+        self.outdate();
+    }
+
+    /// The gauges are to be written at once.
+    pub(crate) fn outdate(&self) {
         self.observer.borrow_mut().outdate();
     }
 

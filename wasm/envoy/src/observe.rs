@@ -51,7 +51,7 @@ impl Observer {
         }
     }
 
-    /// Something was fetched, and the gauges say so at once.
+    /// The gauges are to be written at once.
     pub(crate) fn outdate(&mut self) {
         self.written = None;
     }

@@ -122,7 +122,14 @@ impl Root {
         answer_waiting(&filter);
         self.draining.iter().for_each(|filter| answer_waiting(filter));
         self.draining.iter().for_each(|filter| filter.measure());
-        self.draining.retain(|filter| filter.reissuer.borrow().waiting() > 0);
+        self.draining.retain(|before| {
+            let waits = before.reissuer.borrow().waiting() > 0;
+            if !waits {
+                before.end();
+                filter.outdate();
+            }
+            waits
+        });
         filter.observe();
         filter.measure();
         let mut next = filter.reissuer.borrow().next_tick(now());
