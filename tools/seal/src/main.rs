@@ -25,8 +25,8 @@ fn main() -> ExitCode {
 }
 
 fn seal() -> Result<(), String> {
-    let text =
-        std::env::var(VARIABLE).map_err(|_| format!("{VARIABLE} is not set: it must be the one that the gateways have"))?;
+    let text = std::env::var(VARIABLE)
+        .map_err(|_| format!("{VARIABLE} is not set: it must be the one that the gateways have"))?;
     let keys = SealingKeys::parse(&Zeroizing::new(text)).map_err(|why| format!("{VARIABLE} {why}"))?;
     // Room for all of it at once: what a growing buffer leaves behind is wiped by nobody.
     let longest = MAX_DOCUMENT.saturating_add(1);
