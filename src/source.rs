@@ -308,6 +308,24 @@ mod tests {
     }
 
     #[test]
+    fn a_fetch_is_lost_a_quarter_of_a_second_after_its_time_out() {
+        let mut source = Source::<()>::new(JWKS);
+        source.poll(seconds(0), 0);
+        let last = Duration::from_millis(2249);
+        assert_eq!((source.poll(last, 0), source.is_pending(last)), (None, true));
+        let lost = Duration::from_millis(2250);
+        assert_eq!((source.poll(lost, 0), source.is_pending(lost)), (None, false));
+    }
+
+    #[test]
+    fn the_tenth_second_after_a_demand_is_there_for_the_next() {
+        let mut source = warm_at(seconds(0));
+        assert!(source.demand(seconds(50)));
+        assert!(!source.demand(Duration::from_millis(59_999)));
+        assert!(source.demand(seconds(60)));
+    }
+
+    #[test]
     fn a_demand_causes_at_most_one_fetch_in_ten_seconds() {
         let mut source = warm_at(seconds(0));
         let mut fetches = 0;
@@ -338,6 +356,13 @@ mod tests {
         let older = Source { value: Some(Kept { value: "old", since: seconds(100) }), ..Source::new(JWKS) };
         newer.inherit(&older, |keys| Some(*keys));
         newer.inherit(&Source::new(JWKS), |keys| Some(*keys));
+        // One as old neither; a newer one does.
+        let same = Source { value: Some(Kept { value: "same", since: seconds(150) }), ..Source::new(JWKS) };
+        newer.inherit(&same, |keys| Some(*keys));
+        assert_eq!(newer.state(seconds(200)), State::Ready(&"keys"));
+        let mut older = older;
+        older.inherit(&same, |keys| Some(*keys));
+        assert_eq!(older.state(seconds(200)), State::Ready(&"same"));
         // Nor one of which nothing can be made.
         newer.inherit(&warm_at(seconds(160)), |_| None);
         assert_eq!(newer.state(seconds(200)), State::Ready(&"keys"));
