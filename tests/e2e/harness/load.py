@@ -12,7 +12,8 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 PATIENCE_SECONDS = 20.0
@@ -54,7 +55,9 @@ class Lost:
 
 
 class Load:
-    """Runs from `with` to its end, and then until everything is answered."""
+    """Runs from `with` to its end, and then until everything is answered. What an iterator gives is sent as it comes, and what
+    can be gone through again is sent again and again.
+    """
 
     def __init__(self, port: int, requests: Iterable[Request], rate: int):
         self.port = port
@@ -62,9 +65,10 @@ class Load:
         self.answers: list[Answer] = []
         self.lost: list[Lost] = []
         self.connections = 0
-        self._requests, self._rate = itertools.cycle(requests), rate
+        self._requests = requests if isinstance(requests, Iterator) else itertools.cycle(requests)
+        self._rate = rate
         self._idle: deque[_Connection] = deque()
-        self._ending = threading.Event()
+        self._ending, self._held, self._silent = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
     def __enter__(self) -> "Load":
@@ -75,14 +79,27 @@ class Load:
         self._ending.set()
         self._thread.join()
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Meanwhile nothing is sent, and all that was sent before is answered. What would have been due comes after it."""
+        self._held.set()
+        try:
+            if not self._silent.wait(2 * PATIENCE_SECONDS):
+                raise TimeoutError("requests that were sent before are not answered")
+            yield
+        finally:
+            self._held.clear()
+
     async def _run(self) -> None:
         self._idle.extend([await self._connected() for _ in range(FIRST_CONNECTIONS)])
         tasks: set[asyncio.Task[None]] = set()
         begin = time.monotonic()
         for number in itertools.count():
-            due = begin + number / self._rate
-            while (early := due - time.monotonic()) > 0:
+            while (early := begin + number / self._rate - time.monotonic()) > 0:
                 await asyncio.sleep(early)
+            if self._held.is_set():
+                begin += await self._be_held(tasks)
+            due = begin + number / self._rate
             if self._ending.is_set():
                 break
             task = asyncio.create_task(self._ask(next(self._requests), due))
@@ -92,6 +109,16 @@ class Load:
             await asyncio.wait(tasks)
         while self._idle:
             self._idle.popleft().close()
+
+    async def _be_held(self, tasks: set[asyncio.Task[None]]) -> float:
+        """For how many seconds it was."""
+        since = time.monotonic()
+        while self._held.is_set():
+            if not tasks:
+                self._silent.set()
+            await asyncio.sleep(0.005)
+        self._silent.clear()
+        return time.monotonic() - since
 
     async def _ask(self, request: Request, due: float) -> None:
         for retries in itertools.count():
@@ -144,6 +171,7 @@ class _Connection(asyncio.Protocol):
 
     def ask(self, content: bytes) -> asyncio.Future[tuple[int, dict[str, str], bytes]]:
         self._received, self._answer = b"", asyncio.get_running_loop().create_future()
+        self._asks_for_head = content.startswith(b"HEAD ")
         if self.open:
             self._transport.write(content)
         else:
@@ -165,10 +193,14 @@ class _Connection(asyncio.Protocol):
             return
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        if "content-length" not in headers:
+        status = int(first.split()[1])
+        # RFC 9112 section 6.3: these have no body, whatever length they tell.
+        if self._asks_for_head or status in (204, 304):
+            self._answer.set_result((status, headers, body))
+        elif "content-length" not in headers:
             self._answer.set_exception(ValueError(f"an answer without a length: {head!r}"))
         elif len(body) >= int(headers["content-length"]):
-            self._answer.set_result((int(first.split()[1]), headers, body))
+            self._answer.set_result((status, headers, body))
 
     def connection_lost(self, _: Exception | None) -> None:
         self.open = False

@@ -41,6 +41,12 @@ class WallClock:
         self._monotonic_ahead += seconds
         self._write()
 
+    def step(self, seconds: int) -> None:
+        """It is so much later by the wall clock alone, or earlier."""
+        self._ahead += seconds
+        self._stands_at += seconds if self._stands_at else 0
+        self._write()
+
     def now(self) -> int:
         """What it shows."""
         return self._stands_at or int(time.time()) + self._ahead
