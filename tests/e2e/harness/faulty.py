@@ -14,7 +14,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,10 @@ class FaultyApiServer:
             self._listener = None
 
     def document(self) -> bytes:
-        return json.dumps({"keys": [key for cluster in self.keys for key in cluster.jwks()["keys"]]}).encode()
+        return self.document_of(self.keys)
+
+    def document_of(self, keys: Sequence[StandInCluster]) -> bytes:
+        return json.dumps({"keys": [key for cluster in keys for key in cluster.jwks()["keys"]]}).encode()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:

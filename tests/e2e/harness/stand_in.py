@@ -33,15 +33,15 @@ class StandInCluster:
         self.authority = Authority(directory / "pki")
         self.port = free_port()
         self._certificate = self.authority.issue("apiserver", SERVER_NAME, names=(SERVER_NAME, "127.0.0.1"))
-        self._key = rsa_key()
-        public = self._key.public_key().public_bytes(
+        self.private_key = rsa_key()
+        public = self.private_key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         # As kube-apiserver derives it.
         self.kid = base64.urlsafe_b64encode(hashlib.sha256(public).digest()).rstrip(b"=").decode()
 
     def jwks(self) -> dict[str, Any]:
-        jwk = RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        jwk = RSAAlgorithm.to_jwk(self.private_key.public_key(), as_dict=True)
         members = {name: jwk[name] for name in ("kty", "n", "e")}
         return {"keys": [{"use": "sig", "kid": self.kid, "alg": "RS256", **members}]}
 
@@ -59,7 +59,7 @@ class StandInCluster:
             },
             "sub": f"system:serviceaccount:{namespace}:{service_account}",
         }
-        return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self.kid})
+        return jwt.encode(claims, self.private_key, algorithm="RS256", headers={"kid": self.kid})
 
     def listener(self, connection_manager_type: str, router: dict[str, Any]) -> dict[str, Any]:
         """An Envoy listener that answers `GET /openid/v1/jwks`, and nothing else, with a certificate of its name."""
