@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile testing-modules faults
+.PHONY: help setup build wasm seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile testing-modules faults soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ bench: ## time and heap of hostile requests that are refused, beside tokens that
 
 hostile: setup-wasm setup-envoy wasm ## a million hostile requests to a real Envoy, whose memory must not grow; REQUESTS=100000 for fewer
 	@$(VENV_PYTHON) tests/e2e/hostile.py $(REQUESTS)
+
+soak: setup-envoy wasm judge $(if $(filter 1,$(TRAP)),testing-modules) ## load, faults and rotations at random on a real Envoy, and a model that judges every answer; MINUTES=30, SEED=n, TRAP=1
+	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) soak.py minutes=$(MINUTES) seed=$(SEED) rate=$(RATE) trap=$(TRAP)
 
 fmt: ## format the Rust code
 	cargo fmt --all
