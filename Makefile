@@ -140,4 +140,4 @@ testing-modules: setup-wasm
 	@python3 tools/wasm.py testing
 
 judge:
-	@cargo build --quiet --package judge
+	@cargo build --package judge

@@ -23,7 +23,7 @@ use crate::source::{Freshness, Source, SourceKey, State};
 use crate::trusted_issuer::JwksFrom;
 
 /// What it means when the hop to our keyring gives nothing.
-const NO_KEY: &str = "the file with the signing key may be missing, empty or of more than one line";
+const NO_KEY: &str = "the file with the signing key may be missing, empty or of more than one line, as a PEM is";
 
 /// Our keyring is behind a hop that does not leave the process, so it is asked for often: that is what makes a rotation
 /// seen within seconds.

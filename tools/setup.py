@@ -50,8 +50,14 @@ def program(arguments: List[str]) -> int:
 
 def where(names: List[str]) -> int:
     """Prints the path of an executable, for the Makefile."""
-    paths = {"python": peers.python_executable, "envoy": peers.envoy_executable, "cargo-deny": rust.cargo_deny}
+    paths: Dict[str, Callable[[], object]] = {
+        "python": peers.python_executable, "envoy": peers.envoy_executable, "cargo-deny": rust.cargo_deny,
+        "prometheus": lambda: peers.prometheus("prometheus"), "promtool": lambda: peers.prometheus("promtool"),
+    }
     for name in names:
+        if name not in paths:
+            print(f"unknown: {name}; known are {', '.join(paths)}", file=sys.stderr)
+            return 2
         print(paths[name]())
     return 0
 

@@ -19,6 +19,13 @@ const NOT_FOUND: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Failed(u32);
 
+impl Failed {
+    /// To Envoy: a callout to a cluster that it does not know.
+    pub(crate) const BAD_ARGUMENT: Self = Self(2);
+    /// To Envoy: a callout that could not be begun.
+    pub(crate) const INTERNAL_FAILURE: Self = Self(10);
+}
+
 /// As the ABI calls it, with its number.
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use jwt_reissuer::{Answer, Config, Fetch, FetchId, Reissuer};
 use zeroize::Zeroizing;
 
 use crate::filter::{AT_ONCE, Filter, now, send};
-use crate::hostcalls::{self, Buffer, LogLevel, Map};
+use crate::hostcalls::{self, Buffer, Failed, LogLevel, Map};
 use crate::random;
 
 /// Waiting requests answered in one callback. Each may cost a signature, ten milliseconds where Envoy has none of its own,
@@ -161,6 +161,12 @@ fn dispatch(fetch: &Fetch) -> Result<u32, String> {
         (":path", fetch.path.as_str()),
         ("accept", fetch.accept),
     ];
-    hostcalls::http_call(&fetch.cluster, &headers, fetch.timeout)
-        .map_err(|why| format!("callout to cluster {} not sent: {why}", fetch.cluster))
+    hostcalls::http_call(&fetch.cluster, &headers, fetch.timeout).map_err(|why| {
+        let hint = match why {
+            Failed::BAD_ARGUMENT => ": Envoy has no such cluster",
+            Failed::INTERNAL_FAILURE => ": the cluster has no host, perhaps because its name does not resolve",
+            _ => "",
+        };
+        format!("callout to cluster {} not sent: {why}{hint}", fetch.cluster)
+    })
 }
