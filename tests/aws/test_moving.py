@@ -63,8 +63,8 @@ def moved(prepare_public_gateway: StartPublicGateway, cluster: ApiServer) -> Ite
 
 
 def keyring(number: int, files: dict[str, bytes]) -> str:
-    """One of the page's keyrings, its placeholders filled in by the commands that they are, on one line as the page says."""
-    assert "base64 -w0 keyring.json > signing-keys" in PAGE.read_text()
+    """One of the page's keyrings, its placeholders filled in by the commands that they are; the gateway is given it sealed, as the page says."""
+    assert "make -s seal < keyring.json > signing-keys" in PAGE.read_text()
     texts = [block.text for block in blocks(PAGE) if (block.language, block.words) == ("json", ("keyring",))]
     text = texts[number]
     for name, content in files.items():
