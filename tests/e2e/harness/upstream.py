@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socketserver
 import threading
@@ -19,9 +20,11 @@ class RecordingUpstream:
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                while (content := _read_request(self.rfile)) is not None:
-                    recorder.requests.append(content)
-                    self.wfile.write(ANSWER)
+                # Whoever has no more use for a connection may as well reset it.
+                with contextlib.suppress(ConnectionResetError):
+                    while (content := _read_request(self.rfile)) is not None:
+                        recorder.requests.append(content)
+                        self.wfile.write(ANSWER)
 
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True

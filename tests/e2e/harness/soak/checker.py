@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jwt
+
 from ..load import Answer
 from ..upstream import ANSWER
 from .configurations import CLAIMS, NUMBER_CLAIM, Configuration
@@ -89,7 +91,7 @@ class Checker:
             if answer.seconds > IN_TIME:
                 raise Wrong(f"an answer only after {answer.seconds:.1f} s")
             self._check(answer, asked, why)
-        except (Wrong, KeyError, ValueError, TypeError) as wrong:
+        except (Wrong, KeyError, ValueError, TypeError, jwt.PyJWTError) as wrong:
             self.faults.append(Fault(asked.kind, str(wrong) if isinstance(wrong, Wrong) else repr(wrong), answer))
         if 400 <= answer.status < 500:
             self.refusals[f"{answer.status} {asked.kind}"] += 1
@@ -286,7 +288,9 @@ def _problem(answer: Answer, status: int, expected: dict[str, Any], challenge: s
         raise Wrong(f"{answer.status} where {status} has to be")
     if answer.headers.get("content-type") != "application/problem+json":
         raise Wrong("not the filter's answer")
-    body = json.loads(answer.body)
+    asked = answer.request
+    # The answer to HEAD has none.
+    body = expected if isinstance(asked, Asked) and asked.method == "HEAD" else json.loads(answer.body)
     if any(body.get(name) != value for name, value in expected.items()) or (status == 401 and body != expected):
         raise Wrong("the body is another")
     if answer.headers.get("www-authenticate") != challenge:

@@ -15,6 +15,10 @@ MOST_PUBLISHED = 3
 # A cluster signs with a new key, and takes the old one out, only so long after it was published.
 SIGNS_AFTER = 16.0
 AFTER_FAULT = 70
+# Every VM fetches.
+REFRESHED = 340
+# So long a run says something about memory.
+LONG_ENOUGH = 600.0
 # How often another event is looked for where one would contradict what goes on.
 TRIES = 5
 
@@ -54,6 +58,15 @@ class Planner:
 
     def plan(self) -> list[Event]:
         at = QUIET_SECONDS
+        if self.seconds >= LONG_ENOUGH:
+            # What needs most memory comes first, in every VM: buffers have found their size when it is measured.
+            for cluster in self.clusters:
+                self._take(at, 12, f"reach of {cluster}")
+                self._note(at, "fault", cluster, "40 MiB")
+                self._note(at + 12, "well", cluster)
+            self._take(at, 16, "time")
+            self._note(at + 2, "time", number=REFRESHED)
+            self._note(at + 15, "time", number=AFTER_FAULT)
         while at < self.seconds - QUIET_SECONDS:
             before = len(self.events)
             for _ in range(TRIES):

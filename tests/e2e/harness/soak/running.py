@@ -39,6 +39,8 @@ CLUSTERS = ("north", "south")
 RATE = 120
 # What is answered is judged when all that was done at that time has been noted.
 JUDGED_AFTER = 4.0
+# Wrong answers that are shown, in all and of each tenth of the way.
+SHOWN, SHOWN_AT_ONCE = 20, 4
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Options:
     seed: int
     rate: int = RATE
     trap: bool = False
-    say: Callable[[str], None] = print
+    say: Callable[[str], None] = lambda line: print(line, flush=True)
 
 
 @dataclass
@@ -58,6 +60,8 @@ class Outcome:
     verifiers: Verifiers
     events: Events
     problems: list[str] = field(default_factory=list)
+    shown: int = 0
+    """How many wrong answers have been said, or were too many to be"""
     lost: int = 0
     sent_again: int = 0
     seconds: float = 0
@@ -179,6 +183,9 @@ class Soak:
         allocated = int(self.gateway.admin("/memory").json()["allocated"]) // 1024
         outcome.memory.append((memory, allocated))
         checker = outcome.checker
+        for fault in checker.faults[outcome.shown : min(SHOWN, outcome.shown + SHOWN_AT_ONCE)]:
+            self._options.say(f"wrong: {fault}")
+        outcome.shown = min(SHOWN, len(checker.faults))
         self._options.say(
             f"{passed:6.0f} s  {checker.answers:>8,} answers  {outcome.verifiers.by_jwt_simple:>7,} tokens  RSS {memory / 1024:6.1f} MiB, "
             f"malloc {allocated / 1024:5.1f} MiB  "
