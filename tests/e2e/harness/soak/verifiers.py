@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from bisect import bisect_left
 from collections import defaultdict
@@ -74,7 +75,9 @@ class Verifiers:
         if tag not in self._bodies:
             self._bodies[tag] = answer.body
             for jwk in json.loads(answer.body)["keys"]:
-                self._keys[tag, jwk["kid"]] = jwt.PyJWK(jwk)
+                # One that PyJWT can do nothing with verifies nothing.
+                with contextlib.suppress(jwt.PyJWTError):
+                    self._keys[tag, jwk["kid"]] = jwt.PyJWK(jwk)
         self._served.append(Served(answer.due + answer.seconds, tag, answer.body))
 
     def take(self, issued: Issued) -> str | None:
