@@ -257,6 +257,24 @@ def test_what_may_be_is_a_matter_of_what_happened_and_when(name: str, product: P
     assert (faults == []) if story.why is None else (len(faults) == 1 and story.why in faults[0]), faults
 
 
+def test_a_worker_that_goes_back_is_found(product: Product) -> None:
+    """Each of these answers may be at its time, but not one after the other by the same worker."""
+    a_new_key(product)
+    taken = product.answer(_asked_with(product, "second"))
+    product.due += 0.1
+    forgotten = refused(product, product.answer(_asked_with(product, "second")))
+    assert [fault.partition(", and ")[2] for fault in product.faults_with(taken, forgotten)] == ["this connection has taken it before"]
+
+
+def test_a_key_that_comes_to_life_again_is_found(product: Product) -> None:
+    a_removed_key(product)
+    product.due += 1
+    dead = refused(product, product.answer(_asked_with(product, "first")))
+    product.due += 1
+    alive = product.answer(_asked_with(product, "first"))
+    assert [fault.partition(", and ")[2] for fault in product.faults_with(dead, alive)] == ["this connection has refused it since"]
+
+
 def test_a_token_that_comes_twice_is_found(product: Product) -> None:
     answer = product.answer(product.asked("good token"))
     assert product.faults_with(answer, answer) == ["good token: a jti twice"]

@@ -17,6 +17,8 @@ import jwt
 from ..load import Answer
 from ..upstream import ANSWER
 from .configurations import CLAIMS, NUMBER_CLAIM, Configuration
+from .connections import Connections
+from .history import SLACK
 from .requests import JWKS, METADATA, Asked, shown
 from .verifiers import Issued, Verifiers, opened
 from .world import ISSUER, World
@@ -79,6 +81,7 @@ class Checker:
         self._heads: list[tuple[Answer, list[tuple[Configuration, str]]]] = []
         """Answers to HEAD whose document had not been seen."""
         self.heads_unresolved = 0
+        self._connections = Connections()
 
     def check(self, answer: Answer) -> None:
         asked = answer.request
@@ -101,6 +104,12 @@ class Checker:
     def _check(self, answer: Answer, asked: Asked, why: set[str]) -> None:
         if asked.kind == "application":
             return _application(answer)
+        if self._was_brought_down(answer):
+            why.add("a VM was brought down")
+            if answer.status == 503 and not answer.body and "content-type" not in answer.headers:
+                # Envoy's own answer in its place, at once or when a stream that waited has been idle for too long.
+                self.errors["a VM was brought down"] += 1
+                return
         if asked.method in ("GET", "HEAD"):
             return self._document(answer, asked, why)
         if asked.kind == "no token":
@@ -121,12 +130,15 @@ class Checker:
         may, must = cluster.may_know(asked.kid, begin, end), cluster.must_know(asked.kid, begin, end)
         if may and not must:
             why.add("a key of a cluster came or went")
+        life = cluster.lives.get(asked.kid)
         if answer.status == 401:
             if must:
-                raise Wrong(f"refused, and its key was published at {cluster.lives[asked.kid].begin:.1f}")
+                raise Wrong(f"refused, and its key was published: {life}")
+            _held_to(self._connections.refused(answer.connection, asked.kid, life, begin, end))
             return _refused(answer)
         if not may:
-            raise Wrong(f"not refused, and its key was not published, or is dead: {cluster.lives.get(asked.kid)}")
+            raise Wrong(f"not refused, and its key was not published, or is dead: {life}")
+        _held_to(self._connections.took(answer.connection, asked.kid, begin, end))
         possible = self.world.configurations.possible(begin, end)
         if len(possible) > 1:
             why.add("the configuration changed")
@@ -144,17 +156,16 @@ class Checker:
             found.add("no keys of a cluster")
         if self.world.secret.may_be_missing(begin, end):
             found.add("no signing keys")
-        if any(trap <= end + 1 and begin <= self.world.clocks.surely(trap, 5) for trap in self.world.trapped):
-            found.add("a VM was brought down")
         return found
+
+    def _was_brought_down(self, answer: Answer) -> bool:
+        """Whether a VM was while it was asked for, or shortly before."""
+        return any(answer.due <= trap + SLACK and trap <= answer.due + answer.seconds for trap in self.world.trapped)
 
     def _unavailable(self, answer: Answer, missing: set[str]) -> None:
         if not missing:
             raise Wrong("503, and nothing is missing")
         self.errors[" or ".join(sorted(missing))] += 1
-        # A VM that is down leaves the answer to the route.
-        if "a VM was brought down" in missing and "content-type" in answer.headers and answer.headers["content-type"].startswith("text/plain"):
-            return
         _problem(answer, 503, {}, None)
         if not 1 <= int(answer.headers["retry-after"]) <= 61:
             raise Wrong("Retry-After")
@@ -168,6 +179,7 @@ class Checker:
         configuration = next((each for each in possible if each.number == claims[NUMBER_CLAIM]), None)
         if configuration is None:
             raise Wrong(f"by configuration {claims[NUMBER_CLAIM]}, and {[each.number for each in possible]} may be in force")
+        _held_to(self._connections.configuration(answer.connection, configuration.number))
         phases = self.world.secret.phases(begin, end, configuration.ttl)
         signing = {phase.published[0].kid: phase.published[0] for phase in phases if phase.published}
         if len(signing) > 1:
@@ -213,6 +225,7 @@ class Checker:
             raise Wrong(f"by configuration {number}, and {[each.number for each in possible]} may be in force")
         if len(possible) > 1:
             why.add("the configuration changed")
+        _held_to(self._connections.configuration(answer.connection, configuration.number))
         contents = {self._content(asked.path, phase) for phase in self.world.secret.phases(begin, end, configuration.ttl)}
         if len(contents) > 1:
             why.add("the published keys changed")
@@ -306,6 +319,11 @@ def _token_of(answer: Answer, asked: Asked) -> tuple[str, int | None]:
     body = json.loads(answer.body)
     _expect("members", sorted(body), ["access_token", "expires_in", "issued_token_type", "token_type"])
     return body["access_token"], body["expires_in"]
+
+
+def _held_to(problem: str | None) -> None:
+    if problem is not None:
+        raise Wrong(problem)
 
 
 def _expect(what: str, seen: Any, expected: Any) -> None:

@@ -94,8 +94,8 @@ class TrustedCluster:
         self.lives = {first.kid: Life(-math.inf)}
         self.well = History(True)
         """Whether every fetch must succeed."""
-        self.cold: list[float] = []
-        """When a worker began without any keys."""
+        self.cold: list[tuple[float, float]] = []
+        """From when to when a worker began anew, without any keys."""
         self.taken: list[float] = []
         """When a document was made that a gateway may take; before all of it every worker had one."""
         self.server: ApiServer | None = None
@@ -177,7 +177,7 @@ class TrustedCluster:
         fresh = self._sure_to_be_fresh(begin)
         if fresh is not None and self.clocks.monotonic(end) - self.clocks.monotonic(fresh) + FETCH + REFRESH + FETCH >= STALE_LIMIT:
             return True
-        return any(cold <= end + EPSILON and begin <= self._warm_after(cold) for cold in self.cold)
+        return any(since <= end + EPSILON and begin <= self._warm_after(until) for since, until in self.cold)
 
     def may_have_keys(self, begin: float, end: float) -> bool:
         """Whether a worker may have had keys that are not too old."""

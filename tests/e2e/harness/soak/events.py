@@ -196,6 +196,5 @@ class Events:
         until = time.monotonic()
         assert answer.status == 503, answer
         # It begins anew within two seconds.
-        self._world.secret.cold.append((since, until + 2))
-        for cluster in self._world.clusters.values():
-            cluster.cold.append(until + 2)
+        for what in (self._world.secret, *self._world.clusters.values()):
+            what.cold.append((since, until + 2))

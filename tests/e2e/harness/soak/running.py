@@ -43,6 +43,13 @@ JUDGED_AFTER = 4.0
 SHOWN, SHOWN_AT_ONCE = 20, 4
 
 
+# What Envoy logs of a VM that was brought down.
+OF_A_TRAP = (
+    "a request asked for it", "panicked at wasm/envoy/src/trap.rs", "RUST_BACKTRACE", "Proxy-Wasm plugin in-VM",
+    "Function: proxy_on_request_headers failed",
+)
+
+
 @dataclass
 class Options:
     seconds: float
@@ -224,7 +231,7 @@ class Soak:
             return True
         if events.done["broken-secret"] and "signing keys not loaded: " in line:
             return True
-        return bool(self.world.trapped) and ("a request asked for it" in line or "wasm trap" in line.lower() or "Proxy-Wasm plugin in-VM" in line)
+        return bool(self.world.trapped) and (any(words in line for words in OF_A_TRAP) or line.rstrip().endswith("jwt_reissuer:"))
 
     def _counters(self) -> dict[str, int]:
         """The filter's own, and Envoy's of VMs that failed."""
