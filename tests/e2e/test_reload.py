@@ -101,3 +101,28 @@ def test_configurations_that_change_while_the_api_server_is_down_go_on_with_its_
         assert not judgement.errors, judgement.errors[:3]
         assert judgement.numbers() == {0, 1, 2, 3}
         assert gateway.counter("jwks.kubernetes.failed") > 0
+
+
+def test_a_configuration_that_changes_while_the_secret_is_no_use_goes_on_with_the_keys_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with prepared(tmp_path) as loaded:
+        gateway = loaded.gateway
+        gateway.arguments += ["--drain-time-s", str(DRAIN_SECONDS)]
+        listener = deliver_by_file(gateway)
+        gateway.start()
+        loaded.wait_until_warm()
+        with loaded.load() as load:
+            eventually("the load runs", lambda: seen(load, 0))
+            gateway.write_signing_keys("bm90IGEga2V5")
+            eventually("it is refused", lambda: gateway.counter("keyring.failed") >= 2)
+            for number in range(1, 4):
+                deliver(gateway, with_config(listener, lambda config: configure(config, number)))
+                eventually(f"configuration {number} answers", lambda: seen(load, number))
+                go_on(load, 0.5)
+        judgement = loaded.judge(load)
+        with capsys.disabled():
+            print(judgement.summary("3 configurations while the secret is no use"))
+        judgement.held()
+        assert not judgement.errors, judgement.errors[:3]
+        assert judgement.numbers() == {0, 1, 2, 3}
