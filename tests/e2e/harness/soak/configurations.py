@@ -57,13 +57,12 @@ class Configurations:
         self._offered = configuration, time.monotonic()
         return configuration
 
-    def took(self) -> tuple[float, float]:
-        """The gateway has the one that was offered; from when to when it took it."""
+    def took(self) -> None:
+        """The gateway has the one that was offered. It goes on with all keys that it had, our own among them."""
         assert self._offered is not None
         configuration, since = self._offered
         self._taken.append((configuration, since, time.monotonic()))
         self._offered = None
-        return since, self._taken[-1][2]
 
     def possible(self, begin: float, end: float) -> list[Configuration]:
         found = []

@@ -156,8 +156,7 @@ class Events:
         configuration = self._world.configurations.offer()
         deliver(self._gateway, with_config(self._listener, configuration.edit))
         eventually("the configuration is taken", lambda: updates(self._gateway, "success") > before, 30)
-        since, until = self._world.configurations.took()
-        self._world.secret.cold.append((since, until))
+        self._world.configurations.took()
 
     def _bad_configuration(self, event: Event) -> None:
         def edit(config: dict[str, Any]) -> None:
