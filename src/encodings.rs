@@ -54,7 +54,7 @@ impl SigningKey {
         if !has_its_crt_values(&key, &encoded) {
             return Err(KeyError::Inconsistent);
         }
-        Self::from_rsa(key)
+        Self::from_rsa(key, der)
     }
 
     /// An elliptic-curve private key from SEC 1 DER, as cert-manager and `openssl ecparam -genkey` write it. Its curve has to

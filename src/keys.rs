@@ -3,6 +3,8 @@
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 use base64::Engine as _;
@@ -10,7 +12,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rsa::BoxedUint;
 use rsa::traits::PublicKeyParts as _;
 use sha2::{Digest as _, Sha256};
+use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::der;
 use crate::json::Object;
 use crate::published_keys;
 use crate::roca;
@@ -33,12 +37,14 @@ pub enum Algorithm {
 pub struct VerifyingKey {
     pub(crate) key: PublicKey,
     jwk: PublicJwk,
+    spki: Arc<[u8]>,
 }
 
 /// A private key, checked and ready to sign with its one algorithm. It has no `Debug`, and its memory is wiped on drop.
 pub struct SigningKey {
     pub(crate) key: PrivateKey,
     public: VerifyingKey,
+    pkcs8: Zeroizing<Vec<u8>>,
 }
 
 /// Why a key is not usable.
@@ -125,8 +131,9 @@ impl Algorithm {
         }
     }
 
-    /// Bytes of a coordinate, for the elliptic curves.
-    pub(crate) const fn coordinate_length(self) -> usize {
+    /// Bytes of a coordinate, and of each half of a signature, for the elliptic curves; 0 for RSA.
+    #[must_use]
+    pub const fn coordinate_length(self) -> usize {
         match self {
             Self::Rs256 => 0,
             Self::Es256 => 32,
@@ -170,7 +177,8 @@ impl VerifyingKey {
         let exponent = BoxedUint::from_be_slice(e, 64).map_err(|_| malformed.clone())?;
         let key = rsa::PublicKey::new_with_size_limits(modulus, exponent, 2048..=8192).map_err(|_| malformed)?;
         let jwk = PublicJwk::Rsa { n: URL_SAFE_NO_PAD.encode(n), e: URL_SAFE_NO_PAD.encode(e) };
-        Ok(Self { key: PublicKey::Rsa(Box::new(rsa::pkcs1v15::VerifyingKey::new(key))), jwk })
+        let spki = der::rsa_spki(n, e).into();
+        Ok(Self { key: PublicKey::Rsa(Box::new(rsa::pkcs1v15::VerifyingKey::new(key))), jwk, spki })
     }
 
     /// An elliptic-curve key from its coordinates, each exactly as long as the field (RFC 7518 section 6.2.1).
@@ -203,7 +211,7 @@ impl VerifyingKey {
             }
         };
         let jwk = PublicJwk::Ec { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) };
-        Ok(Self { key, jwk })
+        Ok(Self { key, jwk, spki: der::ec_spki(algorithm, &point).into() })
     }
 
     /// An elliptic-curve key from its uncompressed point (SEC 1 section 2.3.3).
@@ -228,6 +236,14 @@ impl VerifyingKey {
             PublicKey::P384(_) => Algorithm::Es384,
             PublicKey::P521(_) => Algorithm::Es512,
         }
+    }
+
+    /// The key as a DER `SubjectPublicKeyInfo` (RFC 5280 section 4.1.2.7), for another implementation of [`Crypto`].
+    ///
+    /// [`Crypto`]: crate::crypto::Crypto
+    #[must_use]
+    pub fn spki_der(&self) -> &[u8] {
+        &self.spki
     }
 
     /// The JWK thumbprint of RFC 7638 with SHA-256, base64url.
@@ -273,30 +289,48 @@ impl VerifyingKey {
 
 impl SigningKey {
     /// An RSA private key that is not published.
-    pub(crate) fn from_rsa(key: rsa::PrivateKey) -> Result<Self, KeyError> {
-        Self::rsa(key)?.unless_published()
+    /// `pkcs1` is the DER that it was read from.
+    pub(crate) fn from_rsa(key: rsa::PrivateKey, pkcs1: &[u8]) -> Result<Self, KeyError> {
+        Self::rsa(key, pkcs1)?.unless_published()
     }
 
     /// The same for a key that may be published, as those of test vectors are.
-    pub(crate) fn rsa(key: rsa::PrivateKey) -> Result<Self, KeyError> {
+    pub(crate) fn rsa(key: rsa::PrivateKey, pkcs1: &[u8]) -> Result<Self, KeyError> {
         let public = VerifyingKey::rsa(&key.as_public_key().n_bytes(), &key.as_public_key().e_bytes())?;
-        Ok(Self { key: PrivateKey::Rsa(Box::new(rsa::pkcs1v15::SigningKey::new(key))), public })
+        let key = PrivateKey::Rsa(Box::new(rsa::pkcs1v15::SigningKey::new(key)));
+        Ok(Self { key, public, pkcs8: der::rsa_pkcs8(pkcs1) })
     }
 
     pub(crate) fn from_p256(key: &p256::SecretKey) -> Result<Self, KeyError> {
+        let mut number = key.to_bytes();
         let key = p256::ecdsa::SigningKey::from(key);
-        let public = VerifyingKey::from_sec1(Algorithm::Es256, &key.verifying_key().to_sec1_bytes())?;
-        Self { key: PrivateKey::P256(Box::new(key)), public }.unless_published()
+        let point = key.verifying_key().to_sec1_bytes();
+        let pkcs8 = der::ec_pkcs8(Algorithm::Es256, &number, &point);
+        number.as_mut_slice().zeroize();
+        let public = VerifyingKey::from_sec1(Algorithm::Es256, &point)?;
+        Self { key: PrivateKey::P256(Box::new(key)), public, pkcs8 }.unless_published()
     }
 
     pub(crate) fn from_p384(key: &p384::SecretKey) -> Result<Self, KeyError> {
+        let mut number = key.to_bytes();
         let key = p384::ecdsa::SigningKey::from(key);
-        let public = VerifyingKey::from_sec1(Algorithm::Es384, &key.verifying_key().to_sec1_bytes())?;
-        Self { key: PrivateKey::P384(Box::new(key)), public }.unless_published()
+        let point = key.verifying_key().to_sec1_bytes();
+        let pkcs8 = der::ec_pkcs8(Algorithm::Es384, &number, &point);
+        number.as_mut_slice().zeroize();
+        let public = VerifyingKey::from_sec1(Algorithm::Es384, &point)?;
+        Self { key: PrivateKey::P384(Box::new(key)), public, pkcs8 }.unless_published()
     }
 
     fn unless_published(self) -> Result<Self, KeyError> {
         if published_keys::must_not_sign(&self.public.thumbprint()) { Err(KeyError::Published) } else { Ok(self) }
+    }
+
+    /// The key as unencrypted PKCS#8 DER (RFC 5958), for another implementation of [`Crypto`]. It is a secret.
+    ///
+    /// [`Crypto`]: crate::crypto::Crypto
+    #[must_use]
+    pub fn pkcs8_der(&self) -> &[u8] {
+        &self.pkcs8
     }
 
     /// The public half.

@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20::rand_core::SeedableRng as _;
 use p256::pkcs8::DecodePrivateKey as _;
+use rsa::pkcs1::EncodeRsaPrivateKey as _;
 use serde_json::Value;
 
 use crate::crypto::{Algorithm, Crypto, Rng, SigningKey, SoftwareCrypto, VerifyingKey};
@@ -159,7 +160,7 @@ fn rsa_signatures_come_out_to_the_bit_and_small_keys_make_none() {
         let document = vectors(&format!("wycheproof/rsa_pkcs1_{size}_sig_gen_test.json"));
         for group in list(&document["testGroups"]).iter().filter(|group| group["sha"] == "SHA-256") {
             let key = rsa::PrivateKey::from_pkcs8_der(&hex(&group["privateKeyPkcs8"]));
-            let key = key.ok().and_then(|key| SigningKey::rsa(key).ok());
+            let key = key.ok().and_then(|key| SigningKey::rsa(key.clone(), key.to_pkcs1_der().ok()?.as_bytes()).ok());
             let Some(key) = key else {
                 assert!(size == "1024" || unsigned(hex(&group["privateKey"]["publicExponent"])).len() < 3, "{size}");
                 continue;
@@ -215,7 +216,7 @@ fn the_rsa_signatures_of_rfc_7515_and_rfc_7520_come_out_to_the_bit() {
         let number = |name: &str| rsa::BoxedUint::from_be_slice_vartime(&member(&jwk, name));
         let primes = Vec::from([number("p"), number("q")]);
         let key = rsa::PrivateKey::from_components(number("n"), number("e"), number("d"), primes).unwrap();
-        let key = SigningKey::rsa(key).unwrap();
+        let key = SigningKey::rsa(key.clone(), key.to_pkcs1_der().unwrap().as_bytes()).unwrap();
         let (message, expected) = jws.rsplit_once('.').unwrap();
         for (name, crypto) in back_ends() {
             let signature = crypto.sign(&key, message.as_bytes(), &mut Rng::from_seed([1; 32])).unwrap();

@@ -81,6 +81,7 @@ pub mod claims;
 pub mod clock;
 pub mod config;
 pub mod crypto;
+mod der;
 pub mod discovery;
 mod encodings;
 pub mod error;

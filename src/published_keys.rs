@@ -3,7 +3,7 @@
 //! Who signs with one of these signs with a key that everybody has. Named by RFC 7638 thumbprint (SHA-256).
 
 /// Never ours to sign with, and never anybody's to verify by. Sorted, for a binary search.
-const PUBLISHED: [&str; 48] = [
+const PUBLISHED: [&str; 51] = [
     "-6bRB2CJ8-K61do6GseoWxTOBs6gguzGMkuMBS3Cmv4",
     "-VkBv7ckVLGbPlrdyjF01LitmrAB_z87v-oICeALHRw",
     "13v2ikB5HGEC_Qu5-OmkBZeFWDQVvsU6SGg7BuazA5I",
@@ -16,6 +16,7 @@ const PUBLISHED: [&str; 48] = [
     "9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI",
     "CphfCy1h3gmqATljJlv_K6xYe5TW2kw6OmKyy_cKj50",
     "DHFbpoIUqrY8t2zpA2qXfCmr5VO5ZEr4RzHU_-envvQ",
+    "DOvxvJiAdIqVWIkFt5hDtCunXLF0BV4-JGv4f-ALSm0",
     "Dkonz0z5KTNs4n8Et2st8RQ1LDY8SqfyeCggYj-f6HU",
     "FeUpmgb2sn8EK282AMs850LoFDIIY20ISr8ZeLBY_1Y",
     "FoglCzuDHdYJpnS-LrlI6UYrvuwYV2ZJkdCXpXl-Q9o",
@@ -31,6 +32,7 @@ const PUBLISHED: [&str; 48] = [
     "Rt-IyDEhXohvTl_ozKQ9YGflXGuDb3uu3QmqN2LoMwM",
     "Vh-w7BNCt9T7pNChq7Ja5Ige0nw2tNnQIWtfEAvW-HU",
     "Vy57XrArUrW0NbpI12tEzDHABxMwrTh6HHXRenSpnCo",
+    "YEV1EIv9vYLGY_GThCEOLkeymqP0eeXUU7MmlJhqgGA",
     "ZiLSoDuPfDc8rxPl05LxD9nV_EzK3XJ8t6qpTXJCtvw",
     "assScJHiRiMDoQzeL8YrHFhTxIajEq0CcQ-Ty7UIHb8",
     "ayHP8s_OfTOz7Lp74K10qdqgO_pmAnygDsd0O9VnymY",
@@ -42,6 +44,7 @@ const PUBLISHED: [&str; 48] = [
     "hKoe1YKmJxChuUJIUBuWgD3Kc_DtVa-vpjuCNmmDQh8",
     "jtGSXJVYuZVE0cLF8m4OWz-gvUEtc1LxRfUd7fMBarg",
     "kcewaPYCKnftX-BgvlyAoEcctxTX3Ci2BtnMlcVZRF4",
+    "l2tfkSzhekdOr24I18E1O_-49AlK14MTo7OxJMS7-HI",
     "oGDmHqCJ7yzMkWEkrlZVHkvrHIyQwtlDmeq5ForUHeY",
     "oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U",
     "oU9gFemV4ofiUrKT90Xjjqzn0gWM9eMYIkDqIa-gGMc",

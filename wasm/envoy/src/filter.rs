@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use jwt_reissuer::http::Response;
 use jwt_reissuer::{Answer, FetchId, Now, Reissuer};
 
+use crate::crypto::HostCrypto;
 use crate::hostcalls::{self, LogLevel};
 use crate::observe::Observer;
 
@@ -21,9 +22,9 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    pub(crate) fn new(reissuer: Reissuer) -> Self {
+    pub(crate) fn new(reissuer: Reissuer, crypto: &HostCrypto) -> Self {
         let mut observer = Observer::default();
-        observer.begin(&reissuer);
+        observer.begin(&reissuer, crypto);
         Self { reissuer: RefCell::new(reissuer), observer: RefCell::new(observer) }
     }
 

@@ -5,6 +5,8 @@
 #![deny(unsafe_code)]
 #![allow(missing_docs, reason = "a module's exports are its interface; the crate docs say what it is")]
 
+mod crypto;
+mod ecdsa;
 #[allow(unsafe_code)]
 mod exports;
 mod filter;
@@ -12,6 +14,7 @@ mod filter;
 mod hostcalls;
 mod http;
 mod observe;
+mod protobuf;
 mod random;
 mod root;
 #[cfg(feature = "trap")]

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jwt_reissuer::event::{Event, Level};
+use jwt_reissuer::metrics::Gauge;
 use jwt_reissuer::{Now, Reissuer};
 
+use crate::crypto::HostCrypto;
 use crate::hostcalls::{self, LogLevel, Metric};
 
 /// How many requests wait, in all workers together
@@ -20,13 +22,18 @@ pub(crate) struct Observer {
     gauges: BTreeMap<String, u32>,
     /// When gauges were last written, by the monotonic clock
     written: Option<Duration>,
+    /// Whose crypto is used: that never changes
+    crypto: Vec<Gauge>,
     /// How many were said to wait here
     waiting: i64,
 }
 
 impl Observer {
     /// Defines what is to be there before anything has happened.
-    pub(crate) fn begin(&mut self, reissuer: &Reissuer) {
+    pub(crate) fn begin(&mut self, reissuer: &Reissuer, crypto: &HostCrypto) {
+        self.crypto = [("host_signs", crypto.host_signs()), ("host_verifies", crypto.host_verifies())]
+            .map(|(what, is_so)| Gauge { name: format!("jwt_reissuer.crypto.{what}").into(), value: is_so.into() })
+            .into();
         for name in reissuer.counters() {
             find(&mut self.counters, Metric::Counter, &name);
         }
@@ -71,7 +78,7 @@ impl Observer {
             return;
         }
         self.written = Some(now.monotonic);
-        for gauge in reissuer.gauges(now) {
+        for gauge in reissuer.gauges(now).iter().chain(&self.crypto) {
             if let Some(id) = find(&mut self.gauges, Metric::Gauge, &gauge.name) {
                 hostcalls::record(id, gauge.value);
             }

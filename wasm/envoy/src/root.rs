@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use jwt_reissuer::clock::parse_http_date;
-use jwt_reissuer::crypto::SoftwareCrypto;
 use jwt_reissuer::{Answer, Config, Fetch, FetchId, Reissuer};
 use zeroize::Zeroizing;
 
+use crate::crypto;
 use crate::filter::{AT_ONCE, Filter, now, send};
 use crate::hostcalls::{self, Buffer, Failed, LogLevel, Map};
 use crate::random;
@@ -96,12 +96,14 @@ impl Root {
         }
         let config = Config::from_json(&text, &|name| std::env::var(name).ok()).map_err(|error| error.to_string())?;
         let seed = random::seed(getrandom::fill)?;
-        let reissuer = Reissuer::new(config, Box::new(SoftwareCrypto), *seed, now());
+        let crypto = crypto::chosen(std::env::var(crypto::VARIABLE).ok())?;
+        let reissuer = Reissuer::new(config, Box::new(crypto.clone()), *seed, now());
         let mut reissuer = reissuer.map_err(|error| error.to_string())?;
         for other in self.filter.iter().chain(others) {
             reissuer.inherit(&other.reissuer.borrow(), now());
         }
-        Ok(Filter::new(reissuer))
+        hostcalls::log(LogLevel::Info, &crypto.describe());
+        Ok(Filter::new(reissuer, &crypto))
     }
 
     /// Everything that is due: fetches, a slice of the waiting requests, logs and counters, the next tick.

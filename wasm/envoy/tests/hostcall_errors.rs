@@ -8,7 +8,7 @@ use fake_envoy::{Action, Answer, Envoy, INTERNAL_FAILURE, NOT_FOUND, Request, an
 use kubernetes::{KEYS, SIGNING_KEYS, cold, configuration, fetch, jwks, signing_key_pem, token, warm};
 
 /// All that the filter calls
-const HOSTCALLS: [&str; 12] = [
+const HOSTCALLS: [&str; 13] = [
     "proxy_log",
     "proxy_get_log_level",
     "proxy_set_tick_period_milliseconds",
@@ -21,6 +21,7 @@ const HOSTCALLS: [&str; 12] = [
     "proxy_record_metric",
     "proxy_http_call",
     "proxy_set_effective_context",
+    "proxy_call_foreign_function",
 ];
 
 /// All of proxy-wasm's WasmResult but Ok, and one that is none of them

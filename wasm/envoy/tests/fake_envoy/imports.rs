@@ -3,7 +3,7 @@
 //! Safety, for all of them: the filter gives pointers and lengths of slices, and pointers to its own variables. What it is
 //! given is allocated by its own allocator, with exactly the returned size, and is its to free.
 
-use super::{BAD_ARGUMENT, Callout, Headers, INTERNAL_FAILURE, LocalResponse, NOT_FOUND, OK, State, with};
+use super::{BAD_ARGUMENT, Callout, Headers, INTERNAL_FAILURE, LocalResponse, NOT_FOUND, OK, State, foreign, with};
 
 /// `MetricType::Gauge` of the proxy-wasm ABI
 const GAUGE: u32 = 1;
@@ -184,6 +184,25 @@ extern "C" fn proxy_set_effective_context(context: u32) -> u32 {
         }
         state.effective_context = context;
         OK
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_call_foreign_function(
+    name: *const u8,
+    name_size: usize,
+    arguments: *const u8,
+    arguments_size: usize,
+    data: *mut *mut u8,
+    size: *mut usize,
+) -> u32 {
+    // SAFETY: see above
+    let (name, arguments) = unsafe { (text(name, name_size), bytes(arguments, arguments_size)) };
+    call("proxy_call_foreign_function", |state| {
+        let Some(function) = state.foreign.get(name.as_str()).copied() else { return NOT_FOUND };
+        *state.foreign_calls.entry(name).or_default() += 1;
+        // SAFETY: see above
+        unsafe { give(&function(&foreign::fields(arguments)), data, size) }
     })
 }
 

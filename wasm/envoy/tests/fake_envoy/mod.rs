@@ -14,6 +14,7 @@
 
 #[allow(unsafe_code)]
 mod exports;
+pub mod foreign;
 #[allow(unsafe_code)]
 mod imports;
 
@@ -25,6 +26,7 @@ pub const NOT_FOUND: u32 = 1;
 pub const BAD_ARGUMENT: u32 = 2;
 pub const INTERNAL_FAILURE: u32 = 10;
 
+pub const INFO: u32 = 2;
 pub const CRITICAL: u32 = 5;
 
 pub const OUR_HOST: &str = "reissuer.example.com";
@@ -83,7 +85,11 @@ pub struct State {
     /// Bytes that are missing of each buffer
     pub short_of: usize,
     pub log_level: u32,
+    /// Functions beyond the ABI, by name
+    pub foreign: BTreeMap<&'static str, foreign::Function>,
 
+    /// How often each of them was called
+    pub foreign_calls: BTreeMap<String, usize>,
     /// Hostcalls in their order
     pub calls: Vec<&'static str>,
     /// Most bytes that were asked for of each callout's body
@@ -130,9 +136,15 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// A fresh VM; nothing is left of the one before.
+    /// A fresh VM in an Envoy of today; nothing is left of the one before.
     pub fn start() -> Self {
-        with(|state| *state = State { number: state.number, ..State::default() });
+        Self::start_with(&foreign::SIGNS_AND_VERIFIES)
+    }
+
+    /// A fresh VM in an Envoy that has these functions beyond the ABI.
+    pub fn start_with(functions: &[(&'static str, foreign::Function)]) -> Self {
+        let foreign = functions.iter().copied().collect();
+        with(|state| *state = State { number: state.number, foreign, ..State::default() });
         Self { root: new_root() }
     }
 
