@@ -4,7 +4,6 @@
 
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -33,10 +32,11 @@ pub struct Documents {
 /// A document, ready to be served.
 #[derive(Clone, Debug)]
 pub struct Document {
-    body: Arc<[u8]>,
     etag: String,
-    content_type: &'static str,
-    cache_control: String,
+    /// The answer with it, ready to be sent
+    whole: Response,
+    /// The answer to who has it already
+    unchanged: Response,
 }
 
 /// The members of the discovery document that a verifier of our tokens needs, and none that we would not keep.
@@ -88,12 +88,13 @@ impl Document {
     fn new(content: &Object, content_type: &'static str, max_age: Duration) -> Self {
         let body = content.to_text().into_bytes();
         let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(&body));
-        Self {
-            body: body.into(),
-            etag: format!("\"{digest}\""),
-            content_type,
-            cache_control: format!("public, max-age={}", max_age.as_secs()),
-        }
+        let etag = format!("\"{digest}\"");
+        let unchanged = Response::new(304)
+            .header("cache-control", format!("public, max-age={}", max_age.as_secs()))
+            .header("etag", etag.clone())
+            .header("access-control-allow-origin", "*");
+        let whole = Response { status: 200, ..unchanged.clone() }.header("content-type", content_type).body(body);
+        Self { etag, whole, unchanged }
     }
 
     /// Answers GET, HEAD and the CORS preflight. The body of HEAD is left to the host to drop, so that its length stays.
@@ -107,14 +108,7 @@ impl Document {
                 .header("access-control-max-age", "86400");
         }
         let known = matches!(request.field("if-none-match"), Field::One(tags) if self.is_tagged(tags));
-        let response = Response::new(if known { 304 } else { 200 })
-            .header("cache-control", self.cache_control.as_str())
-            .header("etag", self.etag.as_str())
-            .header("access-control-allow-origin", "*");
-        if known {
-            return response;
-        }
-        response.header("content-type", self.content_type).body(Arc::clone(&self.body))
+        if known { self.unchanged.clone() } else { self.whole.clone() }
     }
 
     /// RFC 9110 section 13.1.2, by the weak comparison.

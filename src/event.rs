@@ -6,6 +6,7 @@
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -16,7 +17,7 @@ use crate::jwks::RefusedKey;
 use crate::timetable;
 
 /// The SHA-256 of a token.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 32]);
 
 /// How loud a line is.
@@ -45,25 +46,34 @@ pub enum FetchFailure {
     Document,
 }
 
+/// A token of ours, and what it was issued for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issue {
+    /// Name of the trusted issuer
+    pub issuer: String,
+    /// `sub`, of the subject token and of ours
+    pub sub: String,
+    /// `aud` of ours
+    pub audience: String,
+    /// `exp` of ours
+    pub exp: u64,
+    /// `jti` of ours
+    pub jti: String,
+    /// `jti` of the subject token
+    pub subject_jti: Option<String>,
+    /// The subject token
+    pub token: Fingerprint,
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A token was issued.
+    /// A token was issued, or given again.
     Issued {
-        /// Name of the trusted issuer
-        issuer: String,
-        /// `sub`, of the subject token and of ours
-        sub: String,
-        /// `aud` of ours
-        audience: String,
-        /// `exp` of ours
-        exp: u64,
-        /// `jti` of ours
-        jti: String,
-        /// `jti` of the subject token
-        subject_jti: Option<String>,
-        /// The subject token
-        token: Fingerprint,
+        /// Which, to whom
+        issue: Arc<Issue>,
+        /// Whether it was given for the same subject token before
+        repeated: bool,
     },
     /// A request was refused.
     Rejected {
@@ -155,7 +165,9 @@ impl Event {
     /// The counters it adds one to.
     pub fn counters(&self) -> impl Iterator<Item = Cow<'static, str>> {
         let (name, kind): (Cow<'static, str>, _) = match self {
-            Self::Issued { .. } => ("jwt_reissuer.issued".into(), None),
+            Self::Issued { repeated, .. } => {
+                ("jwt_reissuer.issued".into(), repeated.then(|| "jwt_reissuer.issued_again".into()))
+            }
             Self::Rejected { rejection, .. } => (format!("jwt_reissuer.rejected.{}", rejection.reason()).into(), None),
             Self::DocumentServed => ("jwt_reissuer.documents_served".into(), None),
             Self::IssuerKeysFetched { issuer, .. } => (format!("jwt_reissuer.jwks.{issuer}.fetched").into(), None),
@@ -214,17 +226,30 @@ impl Event {
     }
 }
 
+impl Issue {
+    /// Bytes of its texts.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = [&self.issuer, &self.sub, &self.audience, &self.jti].into_iter().chain(&self.subject_jti);
+        texts.fold(0, |bytes, text| bytes.saturating_add(text.len()))
+    }
+}
+
+impl fmt::Display for Issue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { issuer, sub, audience, exp, jti, subject_jti, token } = self;
+        write!(f, "issuer={issuer} sub={sub} aud={} exp={exp} jti={jti}", Quoted(audience))?;
+        if let Some(subject_jti) = subject_jti {
+            write!(f, " subject_jti={}", Quoted(subject_jti))?;
+        }
+        write!(f, " token_sha256={token}")
+    }
+}
+
 /// The log line.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Issued { issuer, sub, audience, exp, jti, subject_jti, token } => {
-                write!(f, "issued issuer={issuer} sub={sub} aud={} exp={exp} jti={jti}", Quoted(audience))?;
-                if let Some(subject_jti) = subject_jti {
-                    write!(f, " subject_jti={}", Quoted(subject_jti))?;
-                }
-                write!(f, " token_sha256={token}")
-            }
+            Self::Issued { issue, repeated } => write!(f, "issued{} {issue}", if *repeated { " again" } else { "" }),
             Self::Rejected { rejection, token } => {
                 write!(f, "rejected status={} reason={rejection}", rejection.status())?;
                 token.map_or(Ok(()), |token| write!(f, " token_sha256={token}"))

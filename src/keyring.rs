@@ -156,6 +156,17 @@ impl Keyring {
         phase.published.iter().filter_map(|place| self.keys.get(*place)).map(|key| (key.kid.as_str(), &key.public))
     }
 
+    /// The key that signs at a time, in seconds since 1970, with its id.
+    #[must_use]
+    pub fn signing(&self, now: u64) -> Option<(&str, &VerifyingKey)> {
+        self.signing_key(now).map(|key| (key.kid.as_str(), &key.public))
+    }
+
+    fn signing_key(&self, now: u64) -> Option<&Key> {
+        let signing = self.timetable.at(now).and_then(|phase| phase.signing);
+        signing.and_then(|place| self.keys.get(place))
+    }
+
     /// Signs and verifies a fixed text with every private key, also with those whose turn has not come.
     ///
     /// # Errors
@@ -179,14 +190,13 @@ impl Keyring {
         crypto: &dyn Crypto,
         rng: &mut Rng,
     ) -> Result<IssuedToken, IssueError> {
-        let signing = self.timetable.at(now).and_then(|phase| phase.signing);
-        let key = signing.and_then(|place| self.keys.get(place)).ok_or(IssueError::NoKey)?;
+        let key = self.signing_key(now).ok_or(IssueError::NoKey)?;
         let header = key.signer.as_ref().map(|signer| signer.header.as_str()).ok_or(IssueError::NoKey)?;
         let mut text = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_text()));
         let signature = key.sign(text.as_bytes(), crypto, rng)?;
         text.push('.');
         text.push_str(&URL_SAFE_NO_PAD.encode(signature));
-        Ok(IssuedToken { text, exp: claims.exp() })
+        Ok(IssuedToken { text: text.into(), exp: claims.exp() })
     }
 }
 

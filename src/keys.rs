@@ -246,6 +246,21 @@ impl VerifyingKey {
         &self.spki
     }
 
+    /// The same, to be kept.
+    pub(crate) fn shared_spki(&self) -> Arc<[u8]> {
+        Arc::clone(&self.spki)
+    }
+
+    /// Bytes of every signature of this key: of RSA as long as the modulus (RFC 8017 section 8.2.1), of an elliptic curve twice
+    /// its order (RFC 7518 section 3.4).
+    #[must_use]
+    pub fn signature_length(&self) -> usize {
+        match &self.key {
+            PublicKey::Rsa(key) => key.as_ref().as_ref().size(),
+            _ => self.algorithm().coordinate_length().saturating_mul(2),
+        }
+    }
+
     /// The JWK thumbprint of RFC 7638 with SHA-256, base64url.
     #[must_use]
     pub fn thumbprint(&self) -> String {

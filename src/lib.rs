@@ -101,6 +101,7 @@ pub mod metrics;
 pub mod policy;
 mod published_keys;
 mod reissuer;
+mod repeats;
 pub mod response;
 mod roca;
 pub mod sealed;

@@ -121,7 +121,7 @@ impl KeyringGauges {
 /// Counters that are to be there, at 0, before anything has happened: an alert on one that rises misses the first time
 /// where it comes into being with it.
 pub(crate) fn counters(config: &Config) -> Vec<String> {
-    let always = ["documents_served", "issued", "keyring.failed", "keyring.loaded", "signing_latched"];
+    let always = ["documents_served", "issued", "issued_again", "keyring.failed", "keyring.loaded", "signing_latched"];
     let mut names: Vec<String> = always.iter().map(|name| format!("jwt_reissuer.{name}")).collect();
     // Refusals that are nobody's fault but ours.
     let ours = [

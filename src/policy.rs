@@ -5,17 +5,24 @@ use crate::config::Config;
 use crate::error::Rejection;
 use crate::token::SubjectToken;
 
-/// Grants the audience asked for, or the first of the configured ones where none was, until the subject token expires
-/// or for `ttl`, whichever is sooner.
+/// The place in the configuration of the audience asked for, or of the first one where none was. It is known before anything
+/// is of the subject.
 ///
 /// # Errors
 /// [`Rejection::AudienceNotAllowed`] for an audience that is not configured.
-pub fn allow(config: &Config, subject: &SubjectToken, audience: Option<&[u8]>, now: u64) -> Result<Grant, Rejection> {
-    let mut configured = config.audiences.iter();
-    let granted = match audience {
-        None => configured.next(),
-        Some(asked) => configured.find(|configured| configured.as_bytes() == asked),
+pub fn audience(config: &Config, asked: Option<&[u8]>) -> Result<usize, Rejection> {
+    let place = match asked {
+        None => (!config.audiences.is_empty()).then_some(0),
+        Some(asked) => config.audiences.iter().position(|configured| configured.as_bytes() == asked),
     };
-    let audience = granted.ok_or(Rejection::AudienceNotAllowed)?.clone();
+    place.ok_or(Rejection::AudienceNotAllowed)
+}
+
+/// Grants the audience in that place, until the subject token expires or for `ttl`, whichever is sooner.
+///
+/// # Errors
+/// [`Rejection::AudienceNotAllowed`] where there is none.
+pub fn allow(config: &Config, subject: &SubjectToken, audience: usize, now: u64) -> Result<Grant, Rejection> {
+    let audience = config.audiences.get(audience).ok_or(Rejection::AudienceNotAllowed)?.clone();
     Ok(Grant { audience, exp: subject.exp().min(now.saturating_add(config.ttl.as_secs())) })
 }

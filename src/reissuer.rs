@@ -12,10 +12,10 @@ use chacha20::rand_core::{Rng as _, SeedableRng as _};
 use crate::claims::{self, Claims};
 use crate::clock::Now;
 use crate::config::{Config, ConfigError};
-use crate::crypto::{Crypto, Rng};
+use crate::crypto::{Crypto, Rng, VerifyingKey};
 use crate::discovery::{Document, Documents};
 use crate::error::Rejection;
-use crate::event::{Event, Fingerprint};
+use crate::event::{Event, Fingerprint, Issue};
 use crate::fetch::{Answer, Fetch, FetchId};
 use crate::form;
 use crate::http::{self, Body, Endpoint, Method, Request, Response, Route, Routes};
@@ -24,10 +24,10 @@ use crate::keyring::{IssueError, Keyring};
 use crate::loaded::Loaded;
 use crate::metrics::{self, Gauge};
 use crate::policy;
+use crate::repeats::{Repeats, Reusable, Signer};
 use crate::source::{SourceKey, State};
 use crate::sources::Sources;
-use crate::token::IssuedToken;
-use crate::token::UnverifiedToken;
+use crate::token::{IssuedToken, PresentedToken, UnverifiedToken};
 use crate::waiting::{StreamId, Waiting, WaitingRoom, WaitsFor};
 
 /// Most events that are kept for [`Reissuer::poll_event`]; the oldest goes first.
@@ -47,6 +47,7 @@ pub struct Reissuer {
     crypto: Box<dyn Crypto>,
     rng: Rng,
     sources: Sources,
+    repeats: Repeats,
     waiting: WaitingRoom,
     events: VecDeque<Event>,
     /// A signature did not verify: the signer is not trusted again as long as there is this VM.
@@ -76,12 +77,13 @@ enum Stop {
     Pass,
     NeedBody,
     Wait(SourceKey),
-    Reject(Rejection),
+    /// What was presented, where its SHA-256 is known already
+    Reject(Rejection, Option<Fingerprint>),
 }
 
 impl From<Rejection> for Stop {
     fn from(rejection: Rejection) -> Self {
-        Self::Reject(rejection)
+        Self::Reject(rejection, None)
     }
 }
 
@@ -100,6 +102,7 @@ impl Reissuer {
             crypto,
             rng,
             sources,
+            repeats: Repeats::default(),
             waiting: WaitingRoom::default(),
             events,
             signing_latched: false,
@@ -131,7 +134,7 @@ impl Reissuer {
             Err(Stop::Pass) => Outcome::Pass,
             Err(Stop::NeedBody) => Outcome::NeedBody { limit: http::MAX_BODY },
             Err(Stop::Wait(key)) => Outcome::Defer(key),
-            Err(Stop::Reject(rejection)) => Outcome::Respond(self.reject(rejection, request)),
+            Err(Stop::Reject(rejection, token)) => Outcome::Respond(self.refuse(rejection, token, request)),
         }
     }
 
@@ -176,7 +179,7 @@ impl Reissuer {
             };
             let response = match self.answer(&request, now, Some(waited)) {
                 Ok(response) => response,
-                Err(Stop::Reject(rejection)) => self.reject(rejection, &request),
+                Err(Stop::Reject(rejection, token)) => self.refuse(rejection, token, &request),
                 Err(Stop::Wait(key)) if until > now.monotonic => {
                     self.waiting.stay(place, Waiting { stream, request, waits_for: WaitsFor::Source(key), until });
                     continue;
@@ -286,16 +289,38 @@ impl Reissuer {
     ) -> Result<Response, Stop> {
         request.check_body(endpoint)?;
         let bearer = request.bearer()?;
-        let audience = request.audience()?;
+        let asked = request.audience()?;
+        let presented = PresentedToken::new(bearer, self.config.max_token_bytes)?;
+        self.reissue_presented(endpoint, request, &presented, asked, now, waited).map_err(|stop| match stop {
+            Stop::Reject(rejection, _) => Stop::Reject(rejection, Some(presented.sha256())),
+            stop => stop,
+        })
+    }
 
-        let unverified = UnverifiedToken::parse(bearer, self.config.max_token_bytes)?;
+    fn reissue_presented(
+        &mut self,
+        endpoint: Endpoint,
+        request: &Request,
+        presented: &PresentedToken<'_>,
+        asked: Option<&[u8]>,
+        now: Now,
+        waited: Option<SourceKey>,
+    ) -> Result<Response, Stop> {
+        let audience = policy::audience(&self.config, asked);
+        if let Ok(audience) = audience
+            && let Some((issued, told)) = self.issued_before(presented.sha256(), audience, now)
+        {
+            self.check_form(endpoint, request)?;
+            self.note(Event::Issued { issue: told, repeated: true });
+            return Ok(issued.respond(request, now));
+        }
+
+        let unverified = UnverifiedToken::of(presented)?;
         let (index, issuer) =
             self.config.trusted_issuer(unverified.claimed_issuer()?).ok_or(Rejection::UnknownIssuer)?;
         let plausible = unverified.examine(issuer, now.unix)?;
         let issuer = issuer.name.clone();
-        if endpoint == Endpoint::Token {
-            self.check_form(request)?;
-        }
+        self.check_form(endpoint, request)?;
 
         let key = SourceKey::Jwks(index);
         let cache = self.sources.keys_of(index).ok_or(Rejection::UnknownIssuer)?;
@@ -307,30 +332,65 @@ impl Reissuer {
         }
         // Our own keys have to be there before the costly part, so that it is done once.
         let loaded = self.loaded(now, waited)?;
-        let subject = match self.sources.keys_of(index).and_then(|cache| cache.key(plausible.kid(), now.monotonic)) {
-            Some(key) => plausible.verify(key, &*self.crypto)?,
-            None => return Err(Rejection::UnknownKey { kid: plausible.kid().to_string() }.into()),
+        let (signing_kid, signing_key) = self.can_sign(&loaded.keyring, now)?;
+        let signer = Signer::new(signing_kid, signing_key);
+        let kid = plausible.kid().to_string();
+        let Some(key) = self.sources.keys_of(index).and_then(|cache| cache.key(&kid, now.monotonic)) else {
+            return Err(Rejection::UnknownKey { kid }.into());
         };
-        let grant = policy::allow(&self.config, &subject, audience, now.unix)?;
+        plausible.check_signature_form(key)?;
+        let audience = audience?;
 
+        let proof = self.repeats.proof(presented.sha256());
+        let subject = plausible.verify_unless(proof, key, &*self.crypto)?;
+        let grant = policy::allow(&self.config, &subject, audience, now.unix)?;
         let jti = claims::random_jti(&mut self.rng);
         let claims = Claims::of(&subject, &self.config.claims, self.config.issuer.as_str(), &grant, now.unix, jti);
-        let issued = self.issue(&loaded.keyring, &claims, now)?;
-        self.note(Event::Issued {
+        let token = self.issue(&loaded.keyring, &claims, now)?;
+        let issue = Arc::new(Issue {
             issuer,
             sub: subject.sub().to_string(),
             audience: grant.audience,
-            exp: issued.exp,
+            exp: token.exp,
             jti: claims.jti().to_string(),
             subject_jti: subject.jti().map(ToString::to_string),
-            token: Fingerprint::of(bearer),
+            token: presented.sha256(),
         });
-        Ok(issued.respond(request, now))
+        let told = Arc::clone(&issue);
+        let reusable = Reusable { audience, iat: now.unix, token: token.clone(), signer, told };
+        self.repeats.remember((index, &kid), &subject, reusable, now.unix);
+        self.note(Event::Issued { issue, repeated: false });
+        Ok(token.respond(request, now))
+    }
+
+    /// What was issued for this very token before and may be given again: all that it depends on is as it was, and half of its
+    /// life or more is left. Whatever has changed, the token goes its whole way.
+    fn issued_before(&mut self, token: Fingerprint, audience: usize, now: Now) -> Option<(IssuedToken, Arc<Issue>)> {
+        let (remembered, issued) = self.repeats.issued(token, audience)?;
+        let State::Ready(loaded) = self.sources.keyring(now.monotonic) else { return None };
+        let (kid, key) = self.can_sign(&loaded.keyring, now).ok()?;
+        if !issued.is_young(now.unix) || !issued.signer.is(kid, key) {
+            return None;
+        }
+        let trusted = self.config.trusted_issuers.get(remembered.issuer)?;
+        remembered.times.check(trusted, now.unix).ok()?;
+        let key = self.sources.key_of(remembered.issuer, &remembered.kid, now.monotonic)?;
+        let is_verified = remembered.proof.is_of(token, key);
+        is_verified.then(|| (issued.token.clone(), Arc::clone(&issued.told)))
+    }
+
+    /// The key that signs now, with its id.
+    fn can_sign<'a>(&self, keyring: &'a Keyring, now: Now) -> Result<(&'a str, &'a VerifyingKey), Rejection> {
+        if self.signing_latched {
+            return Err(Rejection::SigningLatched);
+        }
+        // The wall clock may stand before the first key's turn.
+        keyring.signing(now.unix).ok_or(Rejection::SigningKeysUnavailable { retry_after: 60 })
     }
 
     /// A form beside an `Authorization` header could hold a second token (RFC 6750 section 2: one method a request).
-    fn check_form(&self, request: &Request) -> Result<(), Stop> {
-        if !request.has_form() {
+    fn check_form(&self, endpoint: Endpoint, request: &Request) -> Result<(), Stop> {
+        if endpoint != Endpoint::Token || !request.has_form() {
             return Ok(());
         }
         let ambiguous = Rejection::Ambiguous("a token in the Authorization header, and a form");
@@ -347,9 +407,6 @@ impl Reissuer {
     }
 
     fn issue(&mut self, keyring: &Keyring, claims: &Claims, now: Now) -> Result<IssuedToken, Rejection> {
-        if self.signing_latched {
-            return Err(Rejection::SigningLatched);
-        }
         match keyring.issue(claims, now.unix, &*self.crypto, &mut self.rng) {
             Ok(issued) => Ok(issued),
             Err(IssueError::Wrong) => {
@@ -358,7 +415,6 @@ impl Reissuer {
                 Err(Rejection::SigningFailed)
             }
             Err(IssueError::Failed) => Err(Rejection::SigningFailed),
-            // The wall clock stands before the first key's turn.
             Err(IssueError::NoKey) => Err(Rejection::SigningKeysUnavailable { retry_after: 60 }),
         }
     }
@@ -380,14 +436,21 @@ impl Reissuer {
     }
 
     fn reject(&mut self, rejection: Rejection, request: &Request) -> Response {
+        self.refuse(rejection, None, request)
+    }
+
+    fn refuse(&mut self, rejection: Rejection, token: Option<Fingerprint>, request: &Request) -> Response {
         let response = rejection.to_response();
         let is_token = matches!(&request.route, Route::Ours { endpoint, .. } if endpoint.is_token());
-        let token = if is_token { request.bearer().ok().map(Fingerprint::of) } else { None };
+        let token = token.or_else(|| if is_token { request.bearer().ok().map(Fingerprint::of) } else { None });
         self.note(Event::Rejected { rejection, token });
         response
     }
 
     fn note(&mut self, event: Event) {
+        if matches!(event, Event::KeyringLoaded { .. } | Event::KeyringTurned { .. }) {
+            self.repeats.forget_issued();
+        }
         if self.events.len() >= MAX_EVENTS {
             self.events.pop_front();
         }

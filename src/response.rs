@@ -1,6 +1,6 @@
 //! An answer, as the host is to send it.
 
-use alloc::string::String;
+use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,7 +11,7 @@ pub struct Response {
     /// HTTP status
     pub status: u16,
     /// Names in lower case; values are ours, never a request's
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// Empty for 204 and 304
     pub body: Arc<[u8]>,
 }
@@ -25,7 +25,7 @@ impl Response {
 
     /// With one more header.
     #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -40,7 +40,7 @@ impl Response {
     /// The value of a header.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(header, _)| *header == name).map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(header, _)| *header == name).map(|(_, value)| value.as_ref())
     }
 }
 

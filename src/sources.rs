@@ -12,7 +12,7 @@ use chacha20::rand_core::Rng as _;
 
 use crate::clock::{Monotonic, Now};
 use crate::config::{Config, KeysFrom};
-use crate::crypto::{Crypto, Rng};
+use crate::crypto::{Crypto, Rng, VerifyingKey};
 use crate::event::{Event, FetchFailure};
 use crate::fetch::{Answer, Fetch, FetchId};
 use crate::jwks::{KeyCache, KeySet};
@@ -177,6 +177,11 @@ impl Sources {
     /// The keys of the trusted issuer in that place of the configuration.
     pub(crate) fn keys_of(&mut self, index: usize) -> Option<&mut KeyCache> {
         self.key_caches.get_mut(index)
+    }
+
+    /// The key of that id, of the trusted issuer in that place.
+    pub(crate) fn key_of(&self, index: usize, kid: &str, now: Monotonic) -> Option<&VerifyingKey> {
+        self.key_caches.get(index)?.key(kid, now)
     }
 
     /// Whether a fetch is in flight or due that somebody may wait for.

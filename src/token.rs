@@ -1,11 +1,12 @@
-//! The life of a token, as types: [`UnverifiedToken`] (parsed) -> [`PlausibleToken`] (its claims would do)
-//! -> [`SubjectToken`] (its signature was verified) -> [`IssuedToken`] (ours).
+//! The life of a token, as types: [`PresentedToken`] (as it came) -> [`UnverifiedToken`] (parsed) -> [`PlausibleToken`] (its
+//! claims would do) -> [`SubjectToken`] (its signature was verified) -> [`IssuedToken`] (ours).
 //!
 //! Only [`PlausibleToken::verify`] makes a subject token, and only a subject token can be given claims of ours, so that
 //! reissuing an unverified token does not compile. What costs little is checked first: garbage, wrong claims and expired
 //! tokens never reach the signature check.
 
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -15,6 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::clock::Now;
 use crate::crypto::{Algorithm, Crypto, VerifyingKey};
 use crate::error::Rejection;
+use crate::event::Fingerprint;
 use crate::http::{Request, Response};
 use crate::json::{Json, Object};
 use crate::trusted_issuer::TrustedIssuer;
@@ -34,9 +36,17 @@ const MAX_TIME: u64 = 253_402_300_799;
 /// signed (RFC 7515 section 4.1, RFC 7516, RFC 7797).
 const REFUSED_MEMBERS: [&str; 9] = ["crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc", "cty"];
 
+/// A token as it came, not too long, with its SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PresentedToken<'a> {
+    text: &'a [u8],
+    sha256: Fingerprint,
+}
+
 /// A JWS in compact form (RFC 7515 section 7.1), strictly parsed. Nothing in it is to be believed.
 #[derive(Clone, PartialEq)]
 pub struct UnverifiedToken<'a> {
+    sha256: Fingerprint,
     header: JoseHeader,
     claims: Object,
     signing_input: &'a [u8],
@@ -55,6 +65,23 @@ pub struct PlausibleToken<'a> {
 pub struct SubjectToken {
     subject: SubjectClaims,
     claims: Object,
+    proof: Proof,
+}
+
+/// That a token was verified, and by which key. Only a signature check makes one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proof {
+    token: Fingerprint,
+    /// Its `SubjectPublicKeyInfo`
+    key: Arc<[u8]>,
+}
+
+/// When a token is good, Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) exp: u64,
+    nbf: u64,
+    iat: u64,
 }
 
 /// The JOSE header members that decide.
@@ -68,20 +95,45 @@ struct JoseHeader {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SubjectClaims {
     sub: String,
-    exp: u64,
+    times: Times,
     jti: Option<String>,
+}
+
+impl<'a> PresentedToken<'a> {
+    /// Takes a token of at most `max_bytes`.
+    ///
+    /// # Errors
+    /// [`Rejection::TokenTooLarge`]
+    pub fn new(text: &'a [u8], max_bytes: usize) -> Result<Self, Rejection> {
+        if text.len() > max_bytes {
+            return Err(Rejection::TokenTooLarge);
+        }
+        Ok(Self { text, sha256: Fingerprint::of(text) })
+    }
+
+    /// The SHA-256 of all of it.
+    #[must_use]
+    pub const fn sha256(&self) -> Fingerprint {
+        self.sha256
+    }
 }
 
 impl<'a> UnverifiedToken<'a> {
     /// Parses a token of at most `max_bytes`.
     ///
     /// # Errors
+    /// [`Rejection::TokenTooLarge`], or as [`UnverifiedToken::of`].
+    pub fn parse(token: &'a [u8], max_bytes: usize) -> Result<Self, Rejection> {
+        Self::of(&PresentedToken::new(token, max_bytes)?)
+    }
+
+    /// Parses a token.
+    ///
+    /// # Errors
     /// [`Rejection`] for anything that is not exactly three non-empty segments of canonical base64url, a JOSE header
     /// with an algorithm we know and a `kid`, and a JSON object.
-    pub fn parse(token: &'a [u8], max_bytes: usize) -> Result<Self, Rejection> {
-        if token.len() > max_bytes {
-            return Err(Rejection::TokenTooLarge);
-        }
+    pub fn of(presented: &PresentedToken<'a>) -> Result<Self, Rejection> {
+        let token = presented.text;
         if !token.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte)) {
             return Err(Rejection::Malformed("a character that is in no token"));
         }
@@ -108,7 +160,7 @@ impl<'a> UnverifiedToken<'a> {
             Ok(_) => return Err(Rejection::Malformed("the claims are not an object")),
             Err(_) => return Err(Rejection::Malformed("the claims are not strict JSON")),
         };
-        Ok(Self { header, claims, signing_input, signature: decode(signature)? })
+        Ok(Self { sha256: presented.sha256, header, claims, signing_input, signature: decode(signature)? })
     }
 
     /// The issuer it claims.
@@ -131,14 +183,15 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Rejection::UnknownIssuer);
         }
         check_audience(&self.claims, &issuer.audiences)?;
-        let exp = check_times(&self.claims, issuer, now)?;
+        let times = Times::of(&self.claims)?;
+        times.check(issuer, now)?;
         let sub = service_account(&self.claims)?;
         let jti = match self.claims.get("jti") {
             None => None,
             Some(Json::String(jti)) if jti.len() <= MAX_JTI => Some(jti.clone()),
             Some(_) => return Err(Rejection::InvalidClaim { claim: "jti" }),
         };
-        Ok(PlausibleToken { subject: SubjectClaims { sub, exp, jti }, token: self })
+        Ok(PlausibleToken { subject: SubjectClaims { sub, times, jti }, token: self })
     }
 }
 
@@ -149,16 +202,65 @@ impl PlausibleToken<'_> {
         &self.token.header.kid
     }
 
-    /// Checks the signature.
+    /// Its `sub`, which is not to be believed yet.
+    pub(crate) fn claimed_subject(&self) -> &str {
+        &self.subject.sub
+    }
+
+    /// Checks what can be seen of the signature without any crypto.
     ///
     /// # Errors
-    /// [`Rejection`] where the key is not one for the token's `alg`, or did not sign it.
-    pub fn verify(self, key: &VerifyingKey, crypto: &dyn Crypto) -> Result<SubjectToken, Rejection> {
+    /// [`Rejection`] where the key is not one for the token's `alg`, or makes signatures of another length.
+    pub fn check_signature_form(&self, key: &VerifyingKey) -> Result<(), Rejection> {
         if key.algorithm() != self.token.header.algorithm {
             return Err(Rejection::AlgorithmOfAnotherKey);
         }
-        crypto.verify(key, self.token.signing_input, &self.token.signature).map_err(|_| Rejection::BadSignature)?;
-        Ok(SubjectToken { subject: self.subject, claims: self.token.claims })
+        if self.token.signature.len() != key.signature_length() {
+            return Err(Rejection::BadSignature);
+        }
+        Ok(())
+    }
+
+    /// Checks the signature.
+    ///
+    /// # Errors
+    /// As [`PlausibleToken::check_signature_form`], and [`Rejection::BadSignature`] where the key did not sign it.
+    pub fn verify(self, key: &VerifyingKey, crypto: &dyn Crypto) -> Result<SubjectToken, Rejection> {
+        self.verify_unless(None, key, crypto)
+    }
+
+    /// The same, without crypto where this very token was verified by this very key before.
+    ///
+    /// # Errors
+    /// As [`PlausibleToken::verify`].
+    pub fn verify_unless(
+        self,
+        proof: Option<&Proof>,
+        key: &VerifyingKey,
+        crypto: &dyn Crypto,
+    ) -> Result<SubjectToken, Rejection> {
+        self.check_signature_form(key)?;
+        let Self { token, subject } = self;
+        let proof = match proof.filter(|proof| proof.is_of(token.sha256, key)) {
+            Some(proof) => proof.clone(),
+            None => {
+                crypto.verify(key, token.signing_input, &token.signature).map_err(|_| Rejection::BadSignature)?;
+                Proof { token: token.sha256, key: key.shared_spki() }
+            }
+        };
+        Ok(SubjectToken { subject, claims: token.claims, proof })
+    }
+}
+
+impl Proof {
+    /// Whether it is that this key has verified the token of this SHA-256.
+    pub(crate) fn is_of(&self, token: Fingerprint, key: &VerifyingKey) -> bool {
+        self.token == token && *self.key == *key.spki_der()
+    }
+
+    /// The SHA-256 of the token.
+    pub(crate) const fn token(&self) -> Fingerprint {
+        self.token
     }
 }
 
@@ -172,7 +274,18 @@ impl SubjectToken {
     /// Its `exp`, Unix seconds.
     #[must_use]
     pub const fn exp(&self) -> u64 {
-        self.subject.exp
+        self.subject.times.exp
+    }
+
+    /// When it is good.
+    pub(crate) const fn times(&self) -> Times {
+        self.subject.times
+    }
+
+    /// That it was verified, and by which key.
+    #[must_use]
+    pub const fn proof(&self) -> &Proof {
+        &self.proof
     }
 
     /// Its `jti`, where it has one.
@@ -215,6 +328,18 @@ impl JoseHeader {
 }
 
 /// No token is shown by these: only what an audit line may hold.
+impl fmt::Debug for PresentedToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PresentedToken").field("sha256", &self.sha256).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proof").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for UnverifiedToken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UnverifiedToken").field("header", &self.header).finish_non_exhaustive()
@@ -251,40 +376,47 @@ fn check_audience(claims: &Object, accepted: &[String]) -> Result<(), Rejection>
     if found { Ok(()) } else { Err(Rejection::WrongAudience) }
 }
 
-/// `exp` without leeway; `nbf` and `iat` with it; age. Gives `exp`.
-fn check_times(claims: &Object, issuer: &TrustedIssuer, now: u64) -> Result<u64, Rejection> {
-    let time = |claim: &'static str| match claims.get(claim) {
-        None => Ok(None),
-        // Present but not a time is refused, never taken for absent.
-        Some(value) => match value.as_u64().filter(|time| *time <= MAX_TIME) {
-            Some(time) => Ok(Some(time)),
-            None => Err(Rejection::InvalidClaim { claim }),
-        },
-    };
-    let exp = time("exp")?.ok_or(Rejection::InvalidClaim { claim: "exp" })?;
-    let iat = time("iat")?.ok_or(Rejection::InvalidClaim { claim: "iat" })?;
-    let nbf = time("nbf")?.unwrap_or(iat);
+impl Times {
+    /// Of the claims. `exp` and `iat` have to be there; a token without `nbf` is good from when it was issued.
+    fn of(claims: &Object) -> Result<Self, Rejection> {
+        let time = |claim: &'static str| match claims.get(claim) {
+            None => Ok(None),
+            // Present but not a time is refused, never taken for absent.
+            Some(value) => match value.as_u64().filter(|time| *time <= MAX_TIME) {
+                Some(time) => Ok(Some(time)),
+                None => Err(Rejection::InvalidClaim { claim }),
+            },
+        };
+        let exp = time("exp")?.ok_or(Rejection::InvalidClaim { claim: "exp" })?;
+        let iat = time("iat")?.ok_or(Rejection::InvalidClaim { claim: "iat" })?;
+        let nbf = time("nbf")?.unwrap_or(iat);
+        Ok(Self { exp, nbf, iat })
+    }
 
-    if exp <= now {
-        return Err(Rejection::Expired { exp, now });
+    /// `exp` without leeway; `nbf` and `iat` with it; age.
+    pub(crate) fn check(self, issuer: &TrustedIssuer, now: u64) -> Result<(), Rejection> {
+        let Self { exp, nbf, iat } = self;
+        if exp <= now {
+            return Err(Rejection::Expired { exp, now });
+        }
+        let latest = now.saturating_add(issuer.leeway.as_secs());
+        if nbf > latest {
+            return Err(Rejection::NotYetValid { nbf, now });
+        }
+        if iat > latest {
+            return Err(Rejection::IssuedInTheFuture { iat, now });
+        }
+        if nbf >= exp {
+            return Err(Rejection::InvalidClaim { claim: "nbf" });
+        }
+        if iat >= exp {
+            return Err(Rejection::InvalidClaim { claim: "iat" });
+        }
+        if now.saturating_sub(iat) > issuer.max_token_age.as_secs() {
+            return Err(Rejection::TooOld { iat, now });
+        }
+        Ok(())
     }
-    let latest = now.saturating_add(issuer.leeway.as_secs());
-    if nbf > latest {
-        return Err(Rejection::NotYetValid { nbf, now });
-    }
-    if iat > latest {
-        return Err(Rejection::IssuedInTheFuture { iat, now });
-    }
-    if nbf >= exp {
-        return Err(Rejection::InvalidClaim { claim: "nbf" });
-    }
-    if iat >= exp {
-        return Err(Rejection::InvalidClaim { claim: "iat" });
-    }
-    if now.saturating_sub(iat) > issuer.max_token_age.as_secs() {
-        return Err(Rejection::TooOld { iat, now });
-    }
-    Ok(exp)
 }
 
 /// `sub` of a service account, in agreement with the `kubernetes.io` claim that every bound token has.
@@ -336,7 +468,7 @@ fn decode(segment: &[u8]) -> Result<Vec<u8>, Rejection> {
 #[derive(Clone, PartialEq, Eq)]
 pub struct IssuedToken {
     /// The JWS in compact form
-    pub text: String,
+    pub text: Arc<str>,
     /// `exp`, Unix seconds
     pub exp: u64,
 }
@@ -347,10 +479,10 @@ impl IssuedToken {
     pub(crate) fn respond(self, request: &Request, now: Now) -> Response {
         let response = Response::new(200).header("cache-control", "no-store");
         if !request.wants_json() {
-            return response.header("content-type", "text/plain").body(self.text.into_bytes());
+            return response.header("content-type", "text/plain").body(self.text);
         }
         let object = Object::from([
-            ("access_token", Json::String(self.text)),
+            ("access_token", Json::String(self.text.to_string())),
             ("issued_token_type", "urn:ietf:params:oauth:token-type:jwt".into()),
             ("token_type", "N_A".into()),
             ("expires_in", self.exp.saturating_sub(now.unix).into()),

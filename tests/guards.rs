@@ -72,13 +72,14 @@ fn fetched_keyring(config: &mut Value) {
     config["signing_keys"]["from"] = json!({ "envoy_cluster": "signing_keys" });
 }
 
-/// A scenario that has issued a token, its signer, and a token to reissue.
+/// A scenario that has issued a token, its signer, and another token to reissue.
 fn warm(edit: fn(&mut Value)) -> (Scenario, FaultySigner, String) {
     let signer = FaultySigner::default();
     let mut scenario = Scenario::with(Box::new(signer.clone()), edit);
-    let token = scenario.token("cluster-key", |_| ());
-    assert_eq!(scenario.status(&token), 200);
+    let first = scenario.token("cluster-key", |claims| claims["jti"] = "first".into());
+    assert_eq!(scenario.status(&first), 200);
     scenario.events();
+    let token = scenario.token("cluster-key", |_| ());
     (scenario, signer, token)
 }
 
@@ -282,8 +283,9 @@ fn the_longest_token_is_the_configured_one_and_a_longer_one_is_not_even_parsed()
 fn requests_that_wait_twice_are_handled_few_at_a_time_and_verified_once() {
     let signer = FaultySigner::default();
     let mut scenario = Scenario::with(Box::new(signer.clone()), fetched_keyring);
-    let bearer = format!("Bearer {}", scenario.token("cluster-key", |_| ()));
     for stream in 0..100 {
+        let token = scenario.token("cluster-key", |claims| claims["jti"] = format!("{stream}").into());
+        let bearer = format!("Bearer {token}");
         let request = scenario.request("POST", "/reissue", &[("authorization", &bearer)]);
         scenario.reissuer.wait(stream, request, SourceKey::Jwks(0), scenario.now).unwrap();
     }

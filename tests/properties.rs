@@ -169,9 +169,11 @@ proptest! {
 #[test]
 fn a_thousand_tokens_have_a_thousand_identifiers() {
     with_scenario(|scenario| {
-        let token = scenario.token("cluster-key", |_| ());
         let identifiers: BTreeSet<String> = (0..1000)
-            .map(|_| claims_of(&scenario.reissue("/reissue", &token))["jti"].as_str().unwrap().to_string())
+            .map(|number| {
+                let token = scenario.token("cluster-key", |claims| claims["jti"] = format!("{number}").into());
+                claims_of(&scenario.reissue("/reissue", &token))["jti"].as_str().unwrap().to_string()
+            })
             .collect();
         assert_eq!(identifiers.len(), 1000);
     });

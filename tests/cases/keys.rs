@@ -262,7 +262,8 @@ pub fn fault_while_signing(_: &str, expect: &Value) -> Result<(), String> {
         same("before", status_now(&mut scenario, "cluster-key"), 200)?;
         scenario.events();
         broken.set(true);
-        let token = scenario.token("cluster-key", |_| ());
+        // One that has not been reissued before.
+        let token = scenario.token("cluster-key", |claims| claims["jti"] = "another".into());
         let response = scenario.reissue("/reissue", &token);
         status_of(&response, expect)?;
         let released = response.body.windows(2).any(|text| text == b"ey");

@@ -1,4 +1,5 @@
-//! How much heap something takes at its peak: an allocator that counts, for each thread by itself.
+//! How much heap something takes at its peak, and how often it asks for some: an allocator that counts, for each thread by
+//! itself.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,6 +12,7 @@ struct Counting;
 thread_local! {
     static NOW: Cell<isize> = const { Cell::new(0) };
     static PEAK: Cell<isize> = const { Cell::new(0) };
+    static TIMES: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: the system's allocator does all of it, and what is counted lies outside of the heap.
@@ -37,6 +39,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 fn taken(size: usize) {
+    TIMES.set(TIMES.get() + 1);
     let now = NOW.get() + size.cast_signed();
     NOW.set(now);
     PEAK.set(PEAK.get().max(now));
@@ -50,4 +53,12 @@ pub fn peak_of<T>(act: impl FnOnce() -> T) -> (usize, T) {
     let peak = PEAK.get().unsigned_abs();
     NOW.set(before + NOW.get());
     (peak, result)
+}
+
+/// How often `act` asks for heap, or for more of what it has, and what it gives.
+pub fn allocations_of<T>(act: impl FnOnce() -> T) -> (usize, T) {
+    let before = TIMES.replace(0);
+    let result = act();
+    let times = TIMES.replace(before);
+    (times, result)
 }

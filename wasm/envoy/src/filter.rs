@@ -74,7 +74,7 @@ fn unix() -> u64 {
 
 /// Answers the stream that is current.
 pub(crate) fn send(response: &Response) {
-    let headers: Vec<(&str, &str)> = response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let headers: Vec<(&str, &str)> = response.headers.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     if !hostcalls::send_response(response.status, &headers, &response.body) {
         hostcalls::log(
             LogLevel::Warn,

@@ -18,6 +18,7 @@ fn a_counter_is_defined_once_and_counted_up_each_time() {
     let expected = [
         ("jwt_reissuer.documents_served", 3),
         ("jwt_reissuer.issued", 3),
+        ("jwt_reissuer.issued_again", 2),
         ("jwt_reissuer.jwks.kubernetes.failed", 0),
         ("jwt_reissuer.jwks.kubernetes.fetched", 1),
         ("jwt_reissuer.keyring.failed", 0),
