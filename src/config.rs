@@ -37,6 +37,8 @@ pub struct Config {
     pub ttl: Duration,
     /// The longest subject token, in bytes
     pub max_token_bytes: usize,
+    /// How much of a worker's time signatures may take, in percent; at 100 there is no limit
+    pub worker_percent: u8,
     /// Whether form bodies are read; the Envoy host can only where `allow_on_headers_stop_iteration` is set
     pub read_forms: bool,
     /// Where our own keys come from
@@ -104,10 +106,15 @@ impl Config {
         let ttl = section.duration("ttl", Duration::from_secs(6 * 3600), Duration::from_secs(60)..=MAX_TTL)?;
         let read_forms = section.optional("read_forms").map_or(Ok(false), |field| field.bool())?;
         let mut max_token_bytes = 8192;
+        let mut worker_percent = 50_u8;
         if let Some(field) = section.optional("limits") {
             let mut limits = field.section()?;
             if let Some(field) = limits.optional("token_bytes") {
                 max_token_bytes = field.whole(1024..=65_536)?;
+            }
+            if let Some(field) = limits.optional("worker_percent") {
+                // 100 fits.
+                worker_percent = field.whole(1..=100)?.try_into().unwrap_or(worker_percent);
             }
             limits.finish()?;
         }
@@ -149,6 +156,7 @@ impl Config {
             audiences,
             ttl,
             max_token_bytes,
+            worker_percent,
             read_forms,
             keys_from,
             sealing_keys,

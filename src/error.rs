@@ -117,6 +117,13 @@ pub enum Rejection {
     },
     /// As many requests wait for keys as may.
     TooManyWaiting,
+    /// Signatures have taken as much of this worker's time as they may.
+    OverBudget {
+        /// Seconds until asking again makes sense
+        retry_after: u64,
+    },
+    /// There is little of that time left, and this subject has had more than its part of it.
+    SubjectOverBudget,
 }
 
 /// What kind of problem it is, by status, RFC 6750 error code and text for the client.
@@ -163,6 +170,8 @@ impl Rejection {
             Self::IssuerKeysUnavailable { .. } => "issuer_keys_unavailable",
             Self::SigningKeysUnavailable { .. } => "signing_keys_unavailable",
             Self::TooManyWaiting => "too_many_waiting",
+            Self::OverBudget { .. } => "over_budget",
+            Self::SubjectOverBudget => "subject_over_budget",
         }
     }
 
@@ -196,10 +205,10 @@ impl Rejection {
         }
         match self {
             Self::MethodNotAllowed { allow } => response.header("allow", *allow),
-            Self::IssuerKeysUnavailable { retry_after } | Self::SigningKeysUnavailable { retry_after } => {
-                response.header("retry-after", format!("{retry_after}"))
-            }
-            Self::TooManyWaiting => response.header("retry-after", "1"),
+            Self::IssuerKeysUnavailable { retry_after }
+            | Self::SigningKeysUnavailable { retry_after }
+            | Self::OverBudget { retry_after } => response.header("retry-after", format!("{retry_after}")),
+            Self::TooManyWaiting | Self::SubjectOverBudget => response.header("retry-after", "1"),
             _ => response,
         }
     }
@@ -268,6 +277,13 @@ impl Rejection {
             Self::IssuerKeysUnavailable { .. } | Self::SigningKeysUnavailable { .. } | Self::TooManyWaiting => {
                 Problem { status: 503, title: "Service Unavailable", error: None, detail: None }
             }
+            // RFC 6585 section 4
+            Self::OverBudget { .. } | Self::SubjectOverBudget => Problem {
+                status: 429,
+                title: "Too Many Requests",
+                error: None,
+                detail: Some("more tokens are asked for than this gateway may sign; come again"),
+            },
         }
     }
 }

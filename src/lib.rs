@@ -77,6 +77,7 @@
 
 extern crate alloc;
 
+mod budget;
 pub mod claims;
 pub mod clock;
 pub mod config;

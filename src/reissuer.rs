@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use chacha20::rand_core::{Rng as _, SeedableRng as _};
 
+use crate::budget::Budget;
 use crate::claims::{self, Claims};
 use crate::clock::Now;
 use crate::config::{Config, ConfigError};
@@ -48,6 +49,7 @@ pub struct Reissuer {
     rng: Rng,
     sources: Sources,
     repeats: Repeats,
+    budget: Budget,
     waiting: WaitingRoom,
     events: VecDeque<Event>,
     /// A signature did not verify: the signer is not trusted again as long as there is this VM.
@@ -97,12 +99,14 @@ impl Reissuer {
         let mut events = VecDeque::new();
         let (sources, event) = Sources::new(&config, &*crypto, &mut rng, now.unix)?;
         events.extend(event);
+        let budget = Budget::new(config.worker_percent.into());
         Ok(Self {
             config,
             crypto,
             rng,
             sources,
             repeats: Repeats::default(),
+            budget,
             waiting: WaitingRoom::default(),
             events,
             signing_latched: false,
@@ -138,6 +142,18 @@ impl Reissuer {
         }
     }
 
+    /// Whether signatures were checked or made since the last [`Reissuer::settle`].
+    #[must_use]
+    pub const fn has_worked(&self) -> bool {
+        self.budget.is_at_work()
+    }
+
+    /// Takes note of how long that took, from the time that [`Reissuer::handle`] or [`Reissuer::poll_waiting`] was given to this
+    /// one. A host that never says so lets signatures take all of a worker's time.
+    pub fn settle(&mut self, now: Now) {
+        self.budget.end(now.monotonic);
+    }
+
     /// Keeps a deferred request until what it waits for has come, for a little longer than one fetch may take.
     ///
     /// # Errors
@@ -169,6 +185,10 @@ impl Reissuer {
     /// cost a signature, and a gateway's worker has others to serve. `None` does not mean that all are answered:
     /// [`Reissuer::next_tick`] says when to call it again.
     pub fn poll_waiting(&mut self, now: Now) -> Option<(StreamId, Response)> {
+        // Who has waited is not sent away, but waits until there is time.
+        if self.budget.free_in(now.monotonic) > Duration::ZERO {
+            return None;
+        }
         for _ in 0..HANDLED_AT_ONCE {
             let (place, Waiting { stream, request, waits_for, until }) = {
                 let Self { waiting, sources, .. } = self;
@@ -237,7 +257,7 @@ impl Reissuer {
     pub fn next_tick(&self, now: Now) -> Duration {
         let is_ready = |key| !self.sources.is_pending(key, now.monotonic);
         if self.waiting.any_ready(now.monotonic, is_ready) {
-            return Duration::ZERO;
+            return self.budget.free_in(now.monotonic).min(LONGEST_TICK);
         }
         let next = self.waiting.next_deadline().unwrap_or(Duration::MAX).min(self.sources.next_poll(&self.config));
         next.saturating_sub(now.monotonic).min(LONGEST_TICK)
@@ -340,9 +360,11 @@ impl Reissuer {
         };
         plausible.check_signature_form(key)?;
         let audience = audience?;
+        self.budget.begin(plausible.claimed_subject(), now.monotonic, waited.is_some())?;
 
         let proof = self.repeats.proof(presented.sha256());
         let subject = plausible.verify_unless(proof, key, &*self.crypto)?;
+        self.budget.is_for(subject.sub());
         let grant = policy::allow(&self.config, &subject, audience, now.unix)?;
         let jti = claims::random_jti(&mut self.rng);
         let claims = Claims::of(&subject, &self.config.claims, self.config.issuer.as_str(), &grant, now.unix, jti);

@@ -91,6 +91,7 @@ fn facts(config: &Config) -> String {
         audiences,
         ttl,
         max_token_bytes,
+        worker_percent,
         read_forms,
         keys_from,
         sealing_keys,
@@ -104,7 +105,7 @@ fn facts(config: &Config) -> String {
         KeysFrom::Given { member, .. } => member,
     };
     format!(
-        "{issuer:?} {routes:?} {serve:?} {audiences:?} {ttl:?} {max_token_bytes} {read_forms} {keys_from} {} \
+        "{issuer:?} {routes:?} {serve:?} {audiences:?} {ttl:?} {max_token_bytes} {worker_percent} {read_forms} {keys_from} {} \
          {documents_max_age:?} {publish_ahead:?} {trusted_issuers:?} {claims:?}",
         sealing_keys.is_some()
     )

@@ -1,13 +1,15 @@
 //! A reissuer with a clock moved by hand; the scenario plays the host, the API server and our own secret.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20::rand_core::SeedableRng as _;
-use jwt_reissuer::crypto::{Crypto, Rng, SigningKey, SoftwareCrypto};
+use jwt_reissuer::crypto::{BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey};
 use jwt_reissuer::event::Event;
 use jwt_reissuer::http::{Body, Request, Response, Route, Serve};
 use jwt_reissuer::keyring::Terms;
@@ -135,6 +137,22 @@ impl Scenario {
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
+    /// The same, with a signature that only [`Trusting`] takes.
+    pub fn unsigned(&self, edit: impl FnOnce(&mut Value)) -> String {
+        let header = json!({ "alg": "RS256", "kid": "cluster-key" });
+        let mut claims = json!({
+            "iss": "https://kubernetes.default.svc.cluster.local",
+            "sub": "system:serviceaccount:payments:ledger",
+            "aud": "jwt-reissuer",
+            "iat": self.now.unix, "exp": self.now.unix + 3600,
+            "jti": "subject",
+            "kubernetes.io": { "namespace": "payments", "serviceaccount": { "name": "ledger", "uid": "u" } },
+        });
+        edit(&mut claims);
+        let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode([1; 256]))
+    }
+
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
         let route = Route::of(self.reissuer.routes(), method.as_bytes(), OUR_HOST.as_bytes(), path.as_bytes());
         let headers = headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
@@ -183,4 +201,24 @@ pub fn claims_of(response: &Response) -> Value {
     let text = std::str::from_utf8(&response.body).unwrap();
     let claims = URL_SAFE_NO_PAD.decode(text.split('.').nth(1).unwrap()).unwrap();
     serde_json::from_slice(&claims).unwrap()
+}
+
+/// Crypto that takes every signature but one of zeros and makes none, and counts both: for what is about numbers, not about
+/// signatures.
+#[derive(Clone, Default)]
+pub struct Trusting {
+    pub verified: Rc<Cell<usize>>,
+    pub signed: Rc<Cell<usize>>,
+}
+
+impl Crypto for Trusting {
+    fn verify(&self, _: &VerifyingKey, _: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        self.verified.set(self.verified.get() + 1);
+        if signature.iter().all(|byte| *byte == 0) { Err(BadSignature) } else { Ok(()) }
+    }
+
+    fn sign(&self, _: &SigningKey, _: &[u8], _: &mut Rng) -> Result<Vec<u8>, SigningFailed> {
+        self.signed.set(self.signed.get() + 1);
+        Ok(vec![1; 256])
+    }
 }

@@ -37,6 +37,14 @@ impl Filter {
         }
     }
 
+    /// Says how long signatures took, if there were any.
+    pub(crate) fn settle(&self) {
+        let mut reissuer = self.reissuer.borrow_mut();
+        if reissuer.has_worked() {
+            reissuer.settle(now());
+        }
+    }
+
     /// Takes what came of a fetch.
     pub(crate) fn fetched(&self, id: FetchId, answer: Answer<'_>) {
         self.reissuer.borrow_mut().handle_fetched(id, answer, now());

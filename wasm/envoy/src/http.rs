@@ -89,6 +89,7 @@ impl Http {
     fn decide(&mut self, filter: &Filter, request: Request) -> Action {
         let now = now();
         let outcome = filter.reissuer.borrow_mut().handle(&request, now);
+        filter.settle();
         self.state = match outcome {
             Outcome::Pass => State::Passing,
             Outcome::Respond(response) => {

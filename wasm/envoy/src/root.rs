@@ -147,6 +147,7 @@ impl Root {
 fn answer_waiting(filter: &Filter) {
     for _ in 0..SLICE {
         let answered = filter.reissuer.borrow_mut().poll_waiting(now());
+        filter.settle();
         let Some((stream, response)) = answered else { break };
         // A stream that is gone was forgotten when it went; should Envoy know better, there is nobody to answer.
         if hostcalls::set_effective_context(stream) {
