@@ -84,7 +84,7 @@ impl Budget {
             if free_in > Duration::ZERO && !has_waited {
                 return Err(Rejection::OverBudget { retry_after: free_in.as_secs().saturating_add(1) });
             }
-            if !has_waited && self.is_short(now) && self.spent_by(subject, now) >= self.earned_in(WINDOW) / 4 {
+            if !has_waited && self.is_short(now) && self.has_had_its_part(subject, now) {
                 return Err(Rejection::SubjectOverBudget);
             }
         }
@@ -134,14 +134,14 @@ impl Budget {
     }
 
     fn is_short(&self, now: Monotonic) -> bool {
-        !matches!(self.credit_at(now), Credit::Left(left) if left >= BURST / 2)
+        !matches!(self.credit_at(now), Credit::Left(left) if left.saturating_mul(2) >= BURST)
     }
 
-    fn spent_by(&self, subject: &str, now: Monotonic) -> Duration {
-        if now.saturating_sub(self.window) >= WINDOW {
-            return Duration::ZERO;
-        }
-        self.by_subject.get(subject).copied().unwrap_or_default()
+    /// Whether it has spent a quarter of what is earned in a second or more, in the last one.
+    fn has_had_its_part(&self, subject: &str, now: Monotonic) -> bool {
+        let is_current = now.saturating_sub(self.window) < WINDOW;
+        let spent = self.by_subject.get(subject).copied().unwrap_or_default();
+        is_current && spent.saturating_mul(4) >= self.earned_in(WINDOW)
     }
 
     fn credit_at(&self, now: Monotonic) -> Credit {
@@ -154,10 +154,10 @@ impl Budget {
     }
 
     fn earned_in(&self, time: Duration) -> Duration {
-        time.saturating_mul(self.percent) / EVERYTHING
+        time.saturating_mul(self.percent).checked_div(EVERYTHING).unwrap_or_default()
     }
 
     fn time_to_earn(&self, credit: Duration) -> Duration {
-        credit.saturating_mul(EVERYTHING) / self.percent.max(1)
+        credit.saturating_mul(EVERYTHING).checked_div(self.percent).unwrap_or_default()
     }
 }

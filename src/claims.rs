@@ -1,12 +1,12 @@
 //! What of a subject token goes into the token that we issue.
 
-use alloc::format;
 use alloc::string::String;
 
 use chacha20::rand_core::Rng as _;
 
 use crate::crypto::Rng;
 use crate::json::{Json, Object};
+use crate::text::Text;
 use crate::token::SubjectToken;
 
 /// The registered claims (RFC 7519 section 4.1). They are always written by us, last.
@@ -25,7 +25,7 @@ pub enum ClaimRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The one audience of the issued token
-    pub audience: String,
+    pub audience: Text,
     /// When it expires, Unix seconds: never after the subject token
     pub exp: u64,
 }
@@ -35,31 +35,32 @@ pub struct Grant {
 pub struct Claims {
     members: Object,
     exp: u64,
-    jti: String,
+    jti: Text,
 }
 
 impl Claims {
     /// Applies the rules to a subject token and writes the registered claims over whatever they gave.
     #[must_use]
-    pub fn of(subject: &SubjectToken, rules: &[ClaimRule], issuer: &str, grant: &Grant, now: u64, jti: String) -> Self {
-        let mut members = Object::default();
+    pub fn of(subject: &SubjectToken, rules: &[ClaimRule], issuer: &Text, grant: &Grant, now: u64, jti: Text) -> Self {
+        let mut members = Object::with_capacity(rules.len().saturating_add(REGISTERED.len()));
         for rule in rules {
             match rule {
                 ClaimRule::Copy(name) => {
-                    if let Some(value) = subject.claim(name) {
-                        members.set(name, value.clone());
+                    if let Some((name, value)) = subject.member(name) {
+                        members.set(name.clone(), value.clone());
                     }
                 }
-                ClaimRule::Set(name, value) => members.set(name, value.clone()),
+                ClaimRule::Set(name, value) => members.set(name.as_str(), value.clone()),
             }
         }
-        members.set("iss", issuer.into());
-        members.set("sub", subject.sub().into());
-        members.set("aud", grant.audience.as_str().into());
-        members.set("exp", grant.exp.into());
-        members.set("nbf", now.into());
-        members.set("iat", now.into());
-        members.set("jti", jti.as_str().into());
+        let mut set = |name, value| members.set(Text::fixed(name), value);
+        set("iss", issuer.clone().into());
+        set("sub", subject.sub().clone().into());
+        set("aud", grant.audience.clone().into());
+        set("exp", grant.exp.into());
+        set("nbf", now.into());
+        set("iat", now.into());
+        set("jti", jti.clone().into());
         Self { members, exp: grant.exp, jti }
     }
 
@@ -77,19 +78,25 @@ impl Claims {
 
     /// `jti`.
     #[must_use]
-    pub fn jti(&self) -> &str {
+    pub const fn jti(&self) -> &Text {
         &self.jti
     }
 }
 
 /// A `jti`: a version 4 UUID (RFC 9562 section 5.4): 122 random bits.
-pub(crate) fn random_jti(rng: &mut Rng) -> String {
+pub(crate) fn random_jti(rng: &mut Rng) -> Text {
     let mut bytes = [0; 16];
     rng.fill_bytes(&mut bytes);
     let random = u128::from_be_bytes(bytes);
     let version_and_variant: u128 = 0x0000_0000_0000_4000_8000_0000_0000_0000;
     let random = random & !0x0000_0000_0000_F000_C000_0000_0000_0000 | version_and_variant;
-    let hex = format!("{random:032x}");
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+    let mut text = String::with_capacity(36);
+    for place in 0..32_u32 {
+        if matches!(place, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        let digit = random >> 124_u32.saturating_sub(place.saturating_mul(4)) & 0xf;
+        text.push(char::from_digit(u32::try_from(digit).unwrap_or_default(), 16).unwrap_or_default());
+    }
+    Text::shared(text)
 }

@@ -16,6 +16,7 @@ use crate::http::{Routes, Serve};
 use crate::issuer::{Issuer, check_host};
 use crate::sealed::SealingKeys;
 use crate::settings::{Section, Setting};
+use crate::text::Text;
 use crate::trusted_issuer::TrustedIssuer;
 
 pub use crate::settings::ConfigError;
@@ -32,7 +33,7 @@ pub struct Config {
     /// What this filter answers
     pub serve: Serve,
     /// What a caller may ask for; the first is given unasked. Empty only where no tokens are served.
-    pub audiences: Vec<String>,
+    pub audiences: Vec<Text>,
     /// The longest life of an issued token
     pub ttl: Duration,
     /// The longest subject token, in bytes
@@ -95,7 +96,7 @@ impl Config {
         };
         let audiences = match section.optional("audiences") {
             Some(field) => {
-                let audiences = field.list(|audience| Ok(audience.text(255)?.to_string()))?;
+                let audiences = field.list(|audience| Ok(Text::shared(audience.text(255)?.to_string())))?;
                 field.check(!audiences.is_empty(), "must not be empty")?;
                 field.check(!has_repeats(&audiences), "names an audience twice")?;
                 audiences
@@ -290,6 +291,6 @@ fn metric_of(name: &str) -> String {
     name.replace('-', "_")
 }
 
-fn has_repeats(list: &[String]) -> bool {
+fn has_repeats(list: &[Text]) -> bool {
     list.iter().enumerate().any(|(index, item)| list.get(..index).is_some_and(|earlier| earlier.contains(item)))
 }

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Quoted, Rejection};
 use crate::jwks::RefusedKey;
+use crate::text::Text;
 use crate::timetable;
 
 /// The SHA-256 of a token.
@@ -50,17 +51,17 @@ pub enum FetchFailure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issue {
     /// Name of the trusted issuer
-    pub issuer: String,
+    pub issuer: Text,
     /// `sub`, of the subject token and of ours
-    pub sub: String,
+    pub sub: Text,
     /// `aud` of ours
-    pub audience: String,
+    pub audience: Text,
     /// `exp` of ours
     pub exp: u64,
     /// `jti` of ours
-    pub jti: String,
+    pub jti: Text,
     /// `jti` of the subject token
-    pub subject_jti: Option<String>,
+    pub subject_jti: Option<Text>,
     /// The subject token
     pub token: Fingerprint,
 }
@@ -87,7 +88,7 @@ pub enum Event {
     /// An issuer's key set was fetched.
     IssuerKeysFetched {
         /// Name of the trusted issuer
-        issuer: String,
+        issuer: Text,
         /// Ids of the usable keys
         kids: Vec<String>,
         /// Keys that were left out
@@ -98,7 +99,7 @@ pub enum Event {
     /// An issuer's key set could not be fetched; the last good one stays.
     IssuerKeysFailed {
         /// Name of the trusted issuer
-        issuer: String,
+        issuer: Text,
         /// Which kind of thing went wrong
         cause: FetchFailure,
         /// What went wrong

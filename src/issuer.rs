@@ -2,11 +2,13 @@
 
 use alloc::string::{String, ToString};
 
+use crate::text::Text;
+
 /// An issuer identifier (OpenID Connect Discovery section 3): an https URL, or http on a loopback host, without query,
 /// fragment, user and trailing slash, in one spelling only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
-    text: String,
+    text: Text,
     host: String,
     path: String,
 }
@@ -62,12 +64,18 @@ impl Issuer {
                 return Err("may have letters, digits and -._~ in its path, nothing else");
             }
         }
-        Ok(Self { text: text.to_string(), host: host.to_string(), path: path.to_string() })
+        Ok(Self { text: Text::shared(text.to_string()), host: host.to_string(), path: path.to_string() })
     }
 
     /// As configured: exactly what goes into `iss`.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The same, to be handed on.
+    #[must_use]
+    pub const fn as_text(&self) -> &Text {
         &self.text
     }
 

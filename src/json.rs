@@ -4,6 +4,7 @@
 //! through, so a member given twice is refused at every depth, nesting is bounded and nothing may follow the value.
 
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -11,8 +12,12 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use zeroize::Zeroize;
 
+use crate::text::Text;
+
 /// How deep arrays and objects may nest: a service-account token needs four.
 pub const MAX_DEPTH: usize = 16;
+/// So many members are compared each with each.
+const FEW: usize = 16;
 
 /// A JSON value whose objects have unique member names, in the order they were written.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +29,7 @@ pub enum Json {
     /// A number; [`Json::as_u64`] gives the ones that claims and times are made of.
     Number(serde_json::Number),
     /// A string
-    String(String),
+    String(Text),
     /// An array
     Array(Vec<Json>),
     /// An object
@@ -33,7 +38,7 @@ pub enum Json {
 
 /// The members of an object: names are unique.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Object(Vec<(String, Json)>);
+pub struct Object(Vec<(Text, Json)>);
 
 /// Why a text is not the JSON we take; displays as line, column and reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +52,18 @@ impl Json {
     /// goes on after the value.
     pub fn parse(text: &[u8]) -> Result<Self, JsonError> {
         let mut deserializer = serde_json::Deserializer::from_slice(text);
-        let value = Nested { depth_left: MAX_DEPTH }.deserialize(&mut deserializer)?;
+        let value = Nested { depth_left: MAX_DEPTH, whole: None }.deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(value)
+    }
+
+    /// The same, whose texts are parts of the whole wherever they can be. Not for secrets: what is shared is not wiped.
+    ///
+    /// # Errors
+    /// As [`Json::parse`].
+    pub fn parse_shared(whole: &Arc<String>) -> Result<Self, JsonError> {
+        let mut deserializer = serde_json::Deserializer::from_str(whole);
+        let value = Nested { depth_left: MAX_DEPTH, whole: Some(whole) }.deserialize(&mut deserializer)?;
         deserializer.end()?;
         Ok(value)
     }
@@ -93,19 +109,32 @@ impl Object {
     /// The member of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Json> {
-        self.0.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+        self.member(name).map(|(_, value)| value)
+    }
+
+    /// The member of that name, with its name.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&(Text, Json)> {
+        self.0.iter().find(|(member, _)| member == name)
+    }
+
+    /// An empty one with room for so many members.
+    #[must_use]
+    pub fn with_capacity(members: usize) -> Self {
+        Self(Vec::with_capacity(members))
     }
 
     /// All members, in the order they were written.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+        self.0.iter().map(|(name, value)| (&**name, value))
     }
 
     /// Sets a member: replaced in place where the name is there already, else written last.
-    pub fn set(&mut self, name: &str, value: Json) {
-        match self.0.iter_mut().find(|(member, _)| member == name) {
+    pub fn set(&mut self, name: impl Into<Text>, value: Json) {
+        let name = name.into();
+        match self.0.iter_mut().find(|(member, _)| *member == name) {
             Some((_, old)) => *old = value,
-            None => self.0.push((name.to_string(), value)),
+            None => self.0.push((name, value)),
         }
     }
 
@@ -117,11 +146,11 @@ impl Object {
     }
 }
 
-impl<const N: usize> From<[(&str, Json); N]> for Object {
-    fn from(members: [(&str, Json); N]) -> Self {
-        let mut object = Self::default();
+impl<const N: usize> From<[(&'static str, Json); N]> for Object {
+    fn from(members: [(&'static str, Json); N]) -> Self {
+        let mut object = Self::with_capacity(N);
         for (name, value) in members {
-            object.set(name, value);
+            object.set(Text::fixed(name), value);
         }
         object
     }
@@ -129,7 +158,13 @@ impl<const N: usize> From<[(&str, Json); N]> for Object {
 
 impl From<&str> for Json {
     fn from(text: &str) -> Self {
-        Self::String(text.to_string())
+        Self::String(text.into())
+    }
+}
+
+impl From<Text> for Json {
+    fn from(text: Text) -> Self {
+        Self::String(text)
     }
 }
 
@@ -156,7 +191,7 @@ impl Serialize for Object {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, value) in &self.0 {
-            map.serialize_entry(name, value)?;
+            map.serialize_entry(&**name, value)?;
         }
         map.end()
     }
@@ -178,18 +213,54 @@ impl From<serde_json::Error> for JsonError {
 
 /// Reads one value with so many levels of nesting left.
 #[derive(Clone, Copy)]
-struct Nested {
+struct Nested<'a> {
     depth_left: usize,
+    /// The text that is read, where parts of it may be kept
+    whole: Option<&'a Arc<String>>,
 }
 
-impl Nested {
+/// Reads the name of a member.
+struct Name<'a> {
+    whole: Option<&'a Arc<String>>,
+}
+
+impl Nested<'_> {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         let depth_left = self.depth_left.checked_sub(1).ok_or_else(|| E::custom("nested too deep"))?;
-        Ok(Self { depth_left })
+        Ok(Self { depth_left, ..self })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Nested {
+/// A text that stands in the whole as it is; one with escapes does not.
+fn borrowed(whole: Option<&Arc<String>>, text: &str) -> Text {
+    whole.map_or_else(|| text.into(), |whole| Text::part_of(whole, text))
+}
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = Text;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Text, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name<'_> {
+    type Value = Text;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Text, E> {
+        Ok(borrowed(self.whole, name))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Text, E> {
+        Ok(name.into())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Nested<'_> {
     type Value = Json;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
@@ -197,7 +268,7 @@ impl<'de> DeserializeSeed<'de> for Nested {
     }
 }
 
-impl<'de> Visitor<'de> for Nested {
+impl<'de> Visitor<'de> for Nested<'_> {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -224,17 +295,17 @@ impl<'de> Visitor<'de> for Nested {
         serde_json::Number::from_f64(value).map(Json::Number).ok_or_else(|| E::custom("number out of range"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
-        Ok(Json::String(value.to_string()))
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Json, E> {
+        Ok(Json::String(borrowed(self.whole, value)))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Json, E> {
-        Ok(Json::String(value))
+    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+        Ok(value.into())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
         let inner = self.deeper()?;
-        let mut array = Vec::new();
+        let mut array = Vec::with_capacity(1);
         while let Some(item) = items.next_element_seed(inner)? {
             array.push(item);
         }
@@ -245,23 +316,37 @@ impl<'de> Visitor<'de> for Nested {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
         let inner = self.deeper()?;
         let mut object = Vec::new();
-        while let Some(name) = members.next_key::<String>()? {
+        while let Some(name) = members.next_key_seed(Name { whole: self.whole })? {
             object.push((name, members.next_value_seed(inner)?));
         }
         fit(&mut object);
-        // Sorting finds a repeated name in n log n, so that a text of ten thousand members costs no more than its length.
-        let mut names: Vec<&str> = object.iter().map(|(name, _)| name.as_str()).collect();
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair.first() == pair.last()) {
+        if has_repeats(&object) {
             return Err(A::Error::custom("a member is given twice"));
         }
         Ok(Json::Object(Object(object)))
     }
 }
 
+fn has_repeats(members: &[(Text, Json)]) -> bool {
+    if members.len() <= FEW {
+        let mut rest = members;
+        while let Some(((name, _), others)) = rest.split_first() {
+            if others.iter().any(|(other, _)| other == name) {
+                return true;
+            }
+            rest = others;
+        }
+        return false;
+    }
+    // Sorting finds a repeated name in n log n, so that a text of ten thousand members costs no more than its length.
+    let mut names: Vec<&str> = members.iter().map(|(name, _)| &**name).collect();
+    names.sort_unstable();
+    names.windows(2).any(|pair| pair.first() == pair.last())
+}
+
 /// Room is made for four at once: arrays of one in arrays of one would take 64 bytes for each byte of the text.
 fn fit<T>(list: &mut Vec<T>) {
-    if list.capacity() / 2 >= list.len() {
+    if list.capacity() / 2 > list.len() {
         list.shrink_to_fit();
     }
 }

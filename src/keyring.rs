@@ -192,10 +192,16 @@ impl Keyring {
     ) -> Result<IssuedToken, IssueError> {
         let key = self.signing_key(now).ok_or(IssueError::NoKey)?;
         let header = key.signer.as_ref().map(|signer| signer.header.as_str()).ok_or(IssueError::NoKey)?;
-        let mut text = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_text()));
+        let claims_text = claims.to_text();
+        let base64 = |length: usize| length.div_ceil(3).saturating_mul(4).saturating_add(1);
+        let lengths = [header.len(), base64(claims_text.len()), base64(key.public.signature_length())];
+        let mut text = String::with_capacity(lengths.into_iter().fold(0, usize::saturating_add));
+        text.push_str(header);
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(claims_text, &mut text);
         let signature = key.sign(text.as_bytes(), crypto, rng)?;
         text.push('.');
-        text.push_str(&URL_SAFE_NO_PAD.encode(signature));
+        URL_SAFE_NO_PAD.encode_string(signature, &mut text);
         Ok(IssuedToken { text: text.into(), exp: claims.exp() })
     }
 }

@@ -109,6 +109,7 @@ pub mod sealed;
 mod settings;
 pub mod source;
 mod sources;
+pub mod text;
 pub mod timetable;
 pub mod token;
 pub mod trusted_issuer;

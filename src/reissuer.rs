@@ -28,6 +28,7 @@ use crate::policy;
 use crate::repeats::{Repeats, Reusable, Signer};
 use crate::source::{SourceKey, State};
 use crate::sources::Sources;
+use crate::text::Text;
 use crate::token::{IssuedToken, PresentedToken, UnverifiedToken};
 use crate::waiting::{StreamId, Waiting, WaitingRoom, WaitsFor};
 
@@ -367,15 +368,16 @@ impl Reissuer {
         self.budget.is_for(subject.sub());
         let grant = policy::allow(&self.config, &subject, audience, now.unix)?;
         let jti = claims::random_jti(&mut self.rng);
-        let claims = Claims::of(&subject, &self.config.claims, self.config.issuer.as_str(), &grant, now.unix, jti);
+        let claims = Claims::of(&subject, &self.config.claims, self.config.issuer.as_text(), &grant, now.unix, jti);
         let token = self.issue(&loaded.keyring, &claims, now)?;
         let issue = Arc::new(Issue {
             issuer,
-            sub: subject.sub().to_string(),
+            // By itself: what is remembered must not keep the whole token.
+            sub: subject.sub().alone(),
             audience: grant.audience,
             exp: token.exp,
-            jti: claims.jti().to_string(),
-            subject_jti: subject.jti().map(ToString::to_string),
+            jti: claims.jti().clone(),
+            subject_jti: subject.jti().map(Text::alone),
             token: presented.sha256(),
         });
         let told = Arc::clone(&issue);

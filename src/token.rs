@@ -5,7 +5,7 @@
 //! reissuing an unverified token does not compile. What costs little is checked first: garbage, wrong claims and expired
 //! tokens never reach the signature check.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -19,6 +19,7 @@ use crate::error::Rejection;
 use crate::event::Fingerprint;
 use crate::http::{Request, Response};
 use crate::json::{Json, Object};
+use crate::text::Text;
 use crate::trusted_issuer::TrustedIssuer;
 
 /// Most bytes of a decoded JOSE header.
@@ -88,15 +89,15 @@ pub(crate) struct Times {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct JoseHeader {
     algorithm: Algorithm,
-    kid: String,
+    kid: Text,
 }
 
 /// The claims that were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SubjectClaims {
-    sub: String,
+    sub: Text,
     times: Times,
-    jti: Option<String>,
+    jti: Option<Text>,
 }
 
 impl<'a> PresentedToken<'a> {
@@ -154,11 +155,11 @@ impl<'a> UnverifiedToken<'a> {
         if header.len() > MAX_HEADER.saturating_mul(4).div_ceil(3) {
             return Err(Rejection::Malformed("the JOSE header is too large"));
         }
-        let header = JoseHeader::parse(&decode(header)?)?;
-        let claims = match Json::parse(&decode(claims)?) {
-            Ok(Json::Object(claims)) => claims,
-            Ok(_) => return Err(Rejection::Malformed("the claims are not an object")),
-            Err(_) => return Err(Rejection::Malformed("the claims are not strict JSON")),
+        let header = JoseHeader::parse(decode(header)?)?;
+        let claims = match parse_shared(decode(claims)?) {
+            Some(Json::Object(claims)) => claims,
+            Some(_) => return Err(Rejection::Malformed("the claims are not an object")),
+            None => return Err(Rejection::Malformed("the claims are not strict JSON")),
         };
         Ok(Self { sha256: presented.sha256, header, claims, signing_input, signature: decode(signature)? })
     }
@@ -267,7 +268,7 @@ impl Proof {
 impl SubjectToken {
     /// Its `sub`, `system:serviceaccount:<namespace>:<name>`.
     #[must_use]
-    pub fn sub(&self) -> &str {
+    pub const fn sub(&self) -> &Text {
         &self.subject.sub
     }
 
@@ -290,8 +291,14 @@ impl SubjectToken {
 
     /// Its `jti`, where it has one.
     #[must_use]
-    pub fn jti(&self) -> Option<&str> {
-        self.subject.jti.as_deref()
+    pub const fn jti(&self) -> Option<&Text> {
+        self.subject.jti.as_ref()
+    }
+
+    /// A claim of it with its name, as it came.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&(Text, Json)> {
+        self.claims.member(name)
     }
 
     /// A claim of it, as it came.
@@ -302,8 +309,8 @@ impl SubjectToken {
 }
 
 impl JoseHeader {
-    fn parse(text: &[u8]) -> Result<Self, Rejection> {
-        let Ok(Json::Object(header)) = Json::parse(text) else {
+    fn parse(text: Vec<u8>) -> Result<Self, Rejection> {
+        let Some(Json::Object(header)) = parse_shared(text) else {
             return Err(Rejection::Malformed("the JOSE header is not a strict JSON object"));
         };
         if let Some(member) = REFUSED_MEMBERS.into_iter().find(|member| header.get(member).is_some()) {
@@ -320,8 +327,10 @@ impl JoseHeader {
             Some(Json::String(kind)) if kind.eq_ignore_ascii_case("JWT") => {}
             Some(_) => return Err(Rejection::WrongType),
         }
-        match header.get("kid").and_then(Json::as_str) {
-            Some(kid) if !kid.is_empty() && kid.len() <= MAX_KID => Ok(Self { algorithm, kid: kid.to_string() }),
+        match header.get("kid") {
+            Some(Json::String(kid)) if !kid.is_empty() && kid.len() <= MAX_KID => {
+                Ok(Self { algorithm, kid: kid.clone() })
+            }
             _ => Err(Rejection::NoKeyId),
         }
     }
@@ -420,9 +429,9 @@ impl Times {
 }
 
 /// `sub` of a service account, in agreement with the `kubernetes.io` claim that every bound token has.
-fn service_account(claims: &Object) -> Result<String, Rejection> {
+fn service_account(claims: &Object) -> Result<Text, Rejection> {
     let invalid = |claim| Rejection::InvalidClaim { claim };
-    let sub = claims.get("sub").and_then(Json::as_str).ok_or(invalid("sub"))?;
+    let Some(Json::String(sub)) = claims.get("sub") else { return Err(invalid("sub")) };
     let (namespace, name) = sub
         .strip_prefix("system:serviceaccount:")
         .and_then(|rest| rest.split_once(':'))
@@ -439,7 +448,7 @@ fn service_account(claims: &Object) -> Result<String, Rejection> {
     if bound_namespace != Some(namespace) || bound_name != Some(name) {
         return Err(invalid("kubernetes.io"));
     }
-    Ok(sub.to_string())
+    Ok(sub.clone())
 }
 
 /// RFC 1123 label, as Kubernetes wants a namespace.
@@ -464,6 +473,10 @@ fn decode(segment: &[u8]) -> Result<Vec<u8>, Rejection> {
     URL_SAFE_NO_PAD.decode(segment).map_err(|_| Rejection::Malformed("a segment is not canonical base64url"))
 }
 
+fn parse_shared(text: Vec<u8>) -> Option<Json> {
+    Json::parse_shared(&Arc::new(String::from_utf8(text).ok()?)).ok()
+}
+
 /// A signed token of ours, its signature checked with the public key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IssuedToken {
@@ -482,7 +495,7 @@ impl IssuedToken {
             return response.header("content-type", "text/plain").body(self.text);
         }
         let object = Object::from([
-            ("access_token", Json::String(self.text.to_string())),
+            ("access_token", (&*self.text).into()),
             ("issued_token_type", "urn:ietf:params:oauth:token-type:jwt".into()),
             ("token_type", "N_A".into()),
             ("expires_in", self.exp.saturating_sub(now.unix).into()),

@@ -8,12 +8,13 @@ use crate::crypto::Algorithm;
 use crate::issuer::Issuer;
 use crate::jwks::{JwksFetch, KeySet};
 use crate::settings::{ConfigError, Section};
+use crate::text::Text;
 
 /// One issuer whose tokens are taken, and how they are judged.
 #[derive(Clone, Debug)]
 pub struct TrustedIssuer {
     /// How logs, metrics and policies call it
-    pub name: String,
+    pub name: Text,
     /// Exactly the `iss` of its tokens
     pub issuer: String,
     /// `aud` must hold one of these
@@ -43,7 +44,7 @@ impl TrustedIssuer {
         let name = section.required("name")?;
         let plain = name.string()?.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
         name.check(plain && !name.string()?.is_empty(), "may have letters, digits, - and _, and must not be empty")?;
-        let name = name.text(63)?.to_string();
+        let name = Text::shared(name.text(63)?.to_string());
 
         let issuer = section.required("issuer")?;
         issuer.check(issuer.string()? != ours.as_str(), "is our own issuer: we do not take what we issued")?;

@@ -2,7 +2,9 @@
 #![allow(
     missing_docs,
     clippy::arithmetic_side_effects,
+    clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "tests"
 )]

@@ -81,7 +81,7 @@ fn what_was_issued_is_told_as_it_was_issued() {
             audience: "sts.amazonaws.com".into(),
             exp: START + exp,
             jti: claims["jti"].as_str().unwrap().into(),
-            subject_jti: subject_jti.map(String::from),
+            subject_jti: subject_jti.map(Into::into),
             token: Fingerprint::of(token.as_bytes()),
         };
         assert_eq!(told, Some(Event::Issued { issue: issue.into(), repeated: false }));

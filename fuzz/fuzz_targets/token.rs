@@ -66,7 +66,7 @@ fn judged(token: &[u8], key: &pair::Pair) -> Result<(), Rejection> {
     assert!(!shown.contains(token.rsplit('.').next().expect("a signature")), "a token is shown");
     let [header, claims] = issued::parts(token);
     assert_eq!(header["kid"], kid.as_str());
-    assert_eq!(claims["sub"], subject.sub());
+    assert_eq!(claims["sub"], **subject.sub());
     let age = NOW.saturating_sub(claims["iat"].as_u64().expect("iat"));
     assert!(subject.exp() > NOW && age <= trusted.max_token_age.as_secs(), "{claims}");
     for member in ["crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc"] {
@@ -79,8 +79,8 @@ fn judged(token: &[u8], key: &pair::Pair) -> Result<(), Rejection> {
             .unwrap_or_else(|why| panic!("taken here and not by the judge, because of {why}: {header} {claims}"));
     }
 
-    let grant = policy::allow(config, &subject, None, NOW)?;
-    let reissued = Claims::of(&subject, &config.claims, config.issuer.as_str(), &grant, NOW, "fresh jti".into());
+    let grant = policy::allow(config, &subject, policy::audience(config, None)?, NOW)?;
+    let reissued = Claims::of(&subject, &config.claims, config.issuer.as_text(), &grant, NOW, "fresh jti".into());
     let reissued = keyring.issue(&reissued, NOW, &SoftwareCrypto, &mut Rng::from_seed([5; 32])).expect("signed");
     let allowed = Allowed {
         issuer: "https://reissuer.example.com",

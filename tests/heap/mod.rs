@@ -1,5 +1,6 @@
 //! How much heap something takes at its peak, and how often it asks for some: an allocator that counts, for each thread by
 //! itself.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
