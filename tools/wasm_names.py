@@ -1,20 +1,19 @@
 """Function names of a module as people write them: a trap in a gateway's log then says `rsa::algorithms::pad::uint_to_be_pad`.
 
 The compiler's own form, `_ZN3rsa10algorithms3pad14uint_to_be_pad17h0123456789abcdefE`, says no more and takes a tenth of the
-module. Only the custom section `name` is written anew; what the module does is not touched.
+module, as generic arguments do (`rust_symbols`). Only the custom section `name` is written anew; what the module does is not
+touched.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Iterator, Tuple
+
+from rust_symbols import demangled
 
 HEADER = 8
 CUSTOM = 0
 FUNCTION_NAMES = 1
-ESCAPES = {
-    "$SP$": "@", "$BP$": "*", "$RF$": "&", "$LT$": "<", "$GT$": ">", "$LP$": "(", "$RP$": ")", "$C$": ",",
-}
 
 
 def readable(module: bytes) -> bytes:
@@ -29,33 +28,6 @@ def readable(module: bytes) -> bytes:
                 )
         written += _section(kind, content)
     return bytes(written)
-
-
-def demangled(symbol: str) -> str:
-    """Rust's legacy mangling undone, without the hash; anything else as it is."""
-    match = re.fullmatch(r"_ZN(\d.*)E", symbol)
-    if match is None:
-        return symbol
-    rest, parts = match[1], []
-    while rest:
-        digits = re.match(r"\d+", rest)
-        if digits is None:
-            return symbol
-        start, end = digits.end(), digits.end() + int(digits[0])
-        parts.append(rest[start:end])
-        if end > len(rest):
-            return symbol
-        rest = rest[end:]
-    if len(parts) > 1 and re.fullmatch(r"h[0-9a-f]{16}", parts[-1]):
-        parts.pop()
-    return "::".join(_unescaped(part) for part in parts)
-
-
-def _unescaped(part: str) -> str:
-    for escape, character in ESCAPES.items():
-        part = part.replace(escape, character)
-    part = re.sub(r"\$u([0-9a-f]{1,6})\$", lambda match: chr(int(match[1], 16)), part)
-    return re.sub(r"^_(?=[<&*(])", "", part).replace("..", "::")
 
 
 def _names(content: bytes) -> bytes:
