@@ -154,6 +154,8 @@ def _rust_flags(target: str) -> List[str]:
     if target == WASI:
         # crypto-bigint with 32-bit limbs: RSA signing in wasm is a quarter faster.
         flags += ["--cfg", 'cpubits="32"']
+        # Without it, each function's and each datum's number takes five bytes, however small it is.
+        flags += ["-Clink-arg=--compress-relocations"]
     return flags
 
 
