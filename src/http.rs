@@ -93,7 +93,7 @@ pub struct Request {
     /// As [`Route::of`] found it
     pub route: Route,
     /// Names in lower case, values as they came; in the order they came
-    headers: Vec<(String, Vec<u8>)>,
+    headers: Vec<(&'static str, Vec<u8>)>,
     /// Its body
     pub body: Body,
 }
@@ -206,6 +206,18 @@ impl Routes {
         self.hosts.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(host))
     }
 
+    /// Whether requests to our hosts may be somebody else's.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.shared_host
+    }
+
+    /// Whether a path, with its query, is one of ours on our hosts.
+    #[must_use]
+    pub fn is_our_path(&self, path: &[u8]) -> bool {
+        self.endpoint(split_query(path).0).is_some()
+    }
+
     fn endpoint(&self, path: &[u8]) -> Option<Endpoint> {
         match path {
             b"/reissue" => Some(Endpoint::Reissue),
@@ -227,17 +239,18 @@ impl Request {
         ["authorization", "accept", "content-type", "content-length", "if-none-match"];
 
     /// A request from all its headers, of which only those of [`Request::HEADERS`] are kept.
-    pub fn new(route: Route, headers: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>, body: Body) -> Self {
+    pub fn new<T: AsRef<[u8]>>(route: Route, headers: impl IntoIterator<Item = (T, T)>, body: Body) -> Self {
         let mut room = MAX_FIELDS;
-        let kept = headers.into_iter().filter_map(|(name, mut value)| {
-            let name = Self::HEADERS.iter().find(|kept| name.eq_ignore_ascii_case(kept.as_bytes()))?;
+        let kept = headers.into_iter().filter_map(|(name, value)| {
+            let (name, mut value) = (name.as_ref(), value.as_ref());
+            let name = Self::HEADERS.into_iter().find(|kept| name.eq_ignore_ascii_case(kept.as_bytes()))?;
             // A request may wait, and a thousand of them: of what is no token, only so much as anybody means is kept.
-            if *name != "authorization" {
-                value.truncate(MAX_FIELD.min(room).max(FIELD_BEGINNING));
-                value.shrink_to_fit();
+            if name != "authorization" {
+                let most = MAX_FIELD.min(room).max(FIELD_BEGINNING);
+                value = value.get(..most).unwrap_or(value);
                 room = room.saturating_sub(value.len());
             }
-            Some(((*name).to_string(), value))
+            Some((name, value.to_vec()))
         });
         Self { route, headers: kept.collect(), body }
     }
@@ -245,7 +258,7 @@ impl Request {
     /// The field of that name, of those in [`Request::HEADERS`].
     #[must_use]
     pub fn field(&self, name: &str) -> Field<'_> {
-        let mut values = self.headers.iter().filter(|(header, _)| header == name);
+        let mut values = self.headers.iter().filter(|(header, _)| *header == name);
         match (values.next(), values.next()) {
             (None, _) => Field::Absent,
             (Some((_, value)), None) => Field::One(value),
@@ -312,7 +325,7 @@ impl Request {
     /// Whether a proxy takes this for gRPC, and so turns our answer into one: status 200, the body in a header.
     fn is_grpc(&self) -> bool {
         let mut kinds =
-            self.headers.iter().filter(|(name, _)| name == "content-type").map(|(_, kind)| kind.trim_ascii_start());
+            self.headers.iter().filter(|(name, _)| *name == "content-type").map(|(_, kind)| kind.trim_ascii_start());
         kinds.any(|kind| {
             kind.get(..b"application/grpc".len()).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
         })

@@ -83,16 +83,12 @@ extern "C" fn proxy_on_request_trailers(context: u32, _trailers: usize) -> Actio
     with_stream(context, Http::on_request_trailers).unwrap_or(Action::Pause)
 }
 
-/// True: there is nothing left to be done.
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_done(context: u32) -> bool {
-    with_stream(context, Http::on_done);
-    true
-}
-
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_delete(context: u32) {
-    with(|contexts| &contexts.streams, |streams| streams.remove(&context));
+    if let Some(stream) = with(|contexts| &contexts.streams, |streams| streams.remove(&context)).flatten() {
+        stream.on_delete();
+        return;
+    }
     if let Some(root) = with(|contexts| &contexts.roots, |roots| roots.remove(&context)).flatten() {
         root.on_delete();
     }

@@ -29,11 +29,11 @@ impl Filter {
     }
 
     /// Logs and counts what happened.
-    pub(crate) fn observe(&self) {
+    pub(crate) fn observe(&self, now: Now) {
         loop {
             let event = self.reissuer.borrow_mut().poll_event();
             let Some(event) = event else { return };
-            self.observer.borrow_mut().observe(&event);
+            self.observer.borrow_mut().observe(&event, now);
         }
     }
 

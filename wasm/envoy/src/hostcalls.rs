@@ -22,6 +22,8 @@ pub(crate) struct Failed(u32);
 impl Failed {
     /// To Envoy: a callout to a cluster that it does not know.
     pub(crate) const BAD_ARGUMENT: Self = Self(2);
+    /// From Envoy, by us: what it gave could not be read.
+    pub(crate) const SERIALIZATION: Self = Self(3);
     /// To Envoy: a callout that could not be begun.
     pub(crate) const INTERNAL_FAILURE: Self = Self(10);
 }
@@ -162,11 +164,20 @@ pub(crate) fn header(map: Map, name: &str) -> Result<Option<Vec<u8>>, Failed> {
     }
 }
 
+/// All headers, as Envoy wrote them.
+pub(crate) struct Headers(Vec<u8>);
+
+impl Headers {
+    /// Names and values; `None` where they cannot be read.
+    pub(crate) fn pairs(&self) -> Option<Vec<(&[u8], &[u8])>> {
+        deserialized(&self.0)
+    }
+}
+
 /// All headers.
-pub(crate) fn headers(map: Map) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn headers(map: Map) -> Result<Headers, Failed> {
     // SAFETY: see above
-    let serialized = returned(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) }).ok()?;
-    deserialized(&serialized)
+    returned(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) }).map(Headers)
 }
 
 /// Sends a callout without a body from the current root context, which is told of its end by the returned token.
@@ -291,19 +302,20 @@ fn serialized(pairs: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-fn deserialized(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+fn deserialized(bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     if bytes.is_empty() {
         return Some(Vec::new());
     }
     let (pairs, rest) = number(bytes)?;
     let (mut sizes, mut texts) = rest.split_at_checked(pairs.checked_mul(8)?)?;
-    let mut map = Vec::new();
+    // Bounded by the bytes that there are: the sizes of so many pairs are among them.
+    let mut map = Vec::with_capacity(pairs);
     for _ in 0..pairs {
-        let mut pair = [const { Vec::new() }; 2];
+        let mut pair: [&[u8]; 2] = [&[]; 2];
         for text in &mut pair {
             let (size, sizes_after) = number(sizes)?;
             let (bytes, texts_after) = texts.split_at_checked(size)?;
-            *text = bytes.to_vec();
+            *text = bytes;
             sizes = sizes_after;
             texts = texts_after.get(1..)?;
         }
@@ -325,8 +337,7 @@ mod tests {
     #[test]
     fn a_map_is_read_as_it_was_written_and_a_cut_one_is_refused() {
         let bytes = serialized(&[(":path", "/reissue"), ("empty", "")]);
-        let pair = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
-        assert_eq!(deserialized(&bytes), Some(vec![pair(":path", "/reissue"), pair("empty", "")]));
+        assert_eq!(deserialized(&bytes), Some(vec![(&b":path"[..], &b"/reissue"[..]), (b"empty", b"")]));
         for cut in 1..bytes.len() {
             assert_eq!(deserialized(&bytes[..cut]), None, "{cut}");
         }

@@ -46,9 +46,9 @@ impl Http {
             self.state = State::Answered;
             return Action::Pause;
         };
-        let route = match route(&filter) {
-            Ok(Route::NotOurs) => return Action::Continue,
-            Ok(route) => route,
+        let request = match request(&filter, end_of_stream) {
+            Ok(None) => return Action::Continue,
+            Ok(Some(request)) => request,
             Err(why) => {
                 // Whose it is cannot be told, and it may carry a token for us.
                 hostcalls::log(
@@ -60,12 +60,7 @@ impl Http {
                 return Action::Pause;
             }
         };
-        // Without headers there is no token: the answer is a refusal.
-        let headers = hostcalls::headers(Map::RequestHeaders).unwrap_or_default();
-        #[cfg(feature = "trap")]
-        crate::trap::if_asked(&headers);
-        let body = if end_of_stream { Body::None } else { Body::Unread };
-        self.decide(&filter, Request::new(route, headers, body))
+        self.decide(&filter, request)
     }
 
     pub(crate) fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
@@ -79,8 +74,8 @@ impl Http {
         self.body_read()
     }
 
-    /// It is over.
-    pub(crate) fn on_done(&mut self) {
+    /// It is over. There is no other callback at a request's end: each would cost everybody's.
+    pub(crate) fn on_delete(self) {
         if let (State::Waiting | State::Reading { .. }, Some(filter)) = (&self.state, &self.filter) {
             filter.reissuer.borrow_mut().take(self.id);
         }
@@ -105,7 +100,7 @@ impl Http {
                 waiting(kept, State::Waiting)
             }
         };
-        filter.observe();
+        filter.observe(now);
         self.action()
     }
 
@@ -153,16 +148,28 @@ fn waiting(kept: Result<(), Response>, state: State) -> State {
     }
 }
 
-/// What the current request is to us.
-fn route(filter: &Filter) -> Result<Route, Failed> {
+/// The current request, if it is one to us.
+fn request(filter: &Filter, end_of_stream: bool) -> Result<Option<Request>, Failed> {
     let read = |name| Ok(hostcalls::header(Map::RequestHeaders, name)?.unwrap_or_default());
     let reissuer = filter.reissuer.borrow();
-    let authority = read(":authority")?;
-    // Everybody else's requests end here, after a single call.
-    if !reissuer.routes().is_our_host(&authority) {
-        return Ok(Route::NotOurs);
+    let routes = reissuer.routes();
+    // Everybody else's requests end here, after a single call, or on a shared host after two.
+    if !routes.is_our_host(&read(":authority")?) || (routes.is_shared() && !routes.is_our_path(&read(":path")?)) {
+        return Ok(None);
     }
-    Ok(Route::of(reissuer.routes(), &read(":method")?, &authority, &read(":path")?))
+    let headers = hostcalls::headers(Map::RequestHeaders)?;
+    let headers = headers.pairs().ok_or(Failed::SERIALIZATION)?;
+    #[cfg(feature = "trap")]
+    crate::trap::if_asked(&headers);
+    // Envoy gives each of them once.
+    let pseudo =
+        |name: &[u8]| headers.iter().find(|(header, _)| *header == name).map(|(_, value)| *value).unwrap_or_default();
+    let route = Route::of(routes, pseudo(b":method"), pseudo(b":authority"), pseudo(b":path"));
+    if route == Route::NotOurs {
+        return Ok(None);
+    }
+    let body = if end_of_stream { Body::None } else { Body::Unread };
+    Ok(Some(Request::new(route, headers, body)))
 }
 
 /// All of the current request's body, if that is what Envoy gives. Of none at all it has no buffer.

@@ -12,6 +12,9 @@ use crate::hostcalls::{self, LogLevel, Metric};
 
 /// How many requests wait, in all workers together
 const WAITING: &str = "jwt_reissuer.waiting";
+/// Most lines of refusals that are the caller's fault, in a second of a worker: whoever sends garbage must not fill a disk, nor
+/// take the worker's time for writing of it. All are counted.
+const REFUSALS_A_SECOND: u32 = 50;
 /// Between two times that gauges are written: a reader sees no more.
 const GAUGE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -22,6 +25,9 @@ pub(crate) struct Observer {
     gauges: BTreeMap<String, u32>,
     /// When gauges were last written, by the monotonic clock
     written: Option<Duration>,
+    /// Refusals by callers' fault in the second that began then
+    refusals: u32,
+    second: Duration,
     /// Whose crypto is used: that never changes
     crypto: Vec<Gauge>,
     /// How many were said to wait here
@@ -41,20 +47,40 @@ impl Observer {
     }
 
     /// Logs and counts one event.
-    pub(crate) fn observe(&mut self, event: &Event) {
+    pub(crate) fn observe(&mut self, event: &Event, now: Now) {
         let level = match event.level() {
             Level::Debug => LogLevel::Debug,
             Level::Info => LogLevel::Info,
             Level::Warn => LogLevel::Warn,
             Level::Error => LogLevel::Error,
         };
-        if hostcalls::logs(level) {
+        let is_callers_fault = matches!(event, Event::Rejected { .. }) && event.level() == Level::Info;
+        if (!is_callers_fault || self.is_worth_a_line(now)) && hostcalls::logs(level) {
             hostcalls::log(level, &event.to_string());
         }
         for name in event.counters() {
             if let Some(counter) = find(&mut self.counters, Metric::Counter, &name) {
                 hostcalls::add(counter, 1);
             }
+        }
+    }
+
+    /// Whether a refusal is one of the few of its second.
+    fn is_worth_a_line(&mut self, now: Now) -> bool {
+        self.turn(now);
+        self.refusals = self.refusals.saturating_add(1);
+        self.refusals <= REFUSALS_A_SECOND
+    }
+
+    /// Ends a second, and says how many refusals of it have no line.
+    fn turn(&mut self, now: Now) {
+        if now.monotonic.saturating_sub(self.second) < Duration::from_secs(1) {
+            return;
+        }
+        self.second = now.monotonic;
+        let silent = std::mem::take(&mut self.refusals).saturating_sub(REFUSALS_A_SECOND);
+        if silent > 0 && hostcalls::logs(LogLevel::Info) {
+            hostcalls::log(LogLevel::Info, &format!("rejected {silent} more within a second, each of them counted"));
         }
     }
 
@@ -78,6 +104,7 @@ impl Observer {
             return;
         }
         self.written = Some(now.monotonic);
+        self.turn(now);
         for gauge in reissuer.gauges(now).iter().chain(&self.crypto) {
             if let Some(id) = find(&mut self.gauges, Metric::Gauge, &gauge.name) {
                 hostcalls::record(id, gauge.value);

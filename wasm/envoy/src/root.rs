@@ -132,11 +132,11 @@ impl Root {
             }
             waits
         });
-        filter.observe();
+        filter.observe(now());
         filter.measure();
         let mut next = filter.reissuer.borrow().next_tick(now());
         for filter in &self.draining {
-            filter.observe();
+            filter.observe(now());
             next = next.min(filter.reissuer.borrow().next_tick(now()));
         }
         hostcalls::set_tick_period(next);

@@ -119,7 +119,7 @@ fn a_failure_while_it_is_configured_refuses_the_configuration_only_if_that_canno
 fn what_cannot_be_read_gives_no_token() {
     let cases = [
         ("proxy_get_header_map_value", Request::reissue(&token()), 500),
-        ("proxy_get_header_map_pairs", Request::reissue(&token()), 401),
+        ("proxy_get_header_map_pairs", Request::reissue(&token()), 500),
         ("proxy_get_buffer_bytes", Request::form(&token()), 413),
     ];
     for (hostcall, request, answered) in cases {
@@ -148,12 +148,10 @@ fn a_form_of_which_envoy_gives_less_than_it_has_gives_no_token() {
 #[test]
 fn a_path_that_cannot_be_read_does_not_pass_on_a_shared_host_either() {
     let envoy = Envoy::with(&configuration(|all| all["shared_host"] = true.into()));
-    for field in [":method", ":path"] {
-        with(|state| state.unreadable = Some(field));
-        for path in ["/reissue", "/app"] {
-            let stream = envoy.send(&Request::reissue(&token()).header(":path", path));
-            assert_eq!((stream.action, stream.status()), (Action::Pause, Some(500)), "{field} {path}");
-        }
+    with(|state| state.unreadable = Some(":path"));
+    for path in ["/reissue", "/app"] {
+        let stream = envoy.send(&Request::reissue(&token()).header(":path", path));
+        assert_eq!((stream.action, stream.status()), (Action::Pause, Some(500)), "{path}");
     }
 }
 

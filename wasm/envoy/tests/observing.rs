@@ -196,3 +196,29 @@ fn no_token_and_no_key_is_in_any_log_line() {
         assert_eq!(told, None, "{secret}");
     }
 }
+
+#[test]
+fn a_flood_of_refusals_has_fifty_lines_a_second_and_each_is_counted() {
+    let envoy = warm();
+    let lines = || log_lines().iter().filter(|line| line.starts_with("rejected status=401")).count();
+    for _ in 0..500 {
+        envoy.send(&Request::reissue("x"));
+    }
+    let (first, seconds) = (lines(), 1);
+    // A second may have ended meanwhile.
+    assert!(first == 50 * seconds || first == 50 * (seconds + 1), "{first}");
+    assert_eq!(count("jwt_reissuer.rejected.malformed"), 500);
+    assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200));
+    assert!(log_lines().last().is_some_and(|line| line.starts_with("issued ")), "what is issued always has its line");
+    std::thread::sleep(std::time::Duration::from_millis(1010));
+    envoy.tick();
+    let silent = log_lines().into_iter().filter_map(|line| {
+        line.strip_prefix("rejected ")?
+            .strip_suffix(" more within a second, each of them counted")?
+            .parse::<usize>()
+            .ok()
+    });
+    assert_eq!(silent.sum::<usize>() + first, 500);
+    envoy.send(&Request::reissue("x"));
+    assert_eq!(lines(), first + 1);
+}

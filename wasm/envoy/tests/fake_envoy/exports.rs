@@ -13,7 +13,6 @@ unsafe extern "C" {
     safe fn proxy_on_request_body(context: u32, size: usize, end_of_stream: bool) -> u32;
     safe fn proxy_on_request_trailers(context: u32, trailers: usize) -> u32;
     safe fn proxy_on_http_call_response(root: u32, token: u32, headers: usize, body_size: usize, trailers: usize);
-    safe fn proxy_on_done(context: u32) -> bool;
     safe fn proxy_on_delete(context: u32);
 }
 
@@ -43,10 +42,6 @@ pub fn on_request_trailers(context: u32, trailers: usize) -> Action {
 
 pub fn on_http_call_response(root: u32, token: u32, headers: usize, body_size: usize) {
     proxy_on_http_call_response(root, token, headers, body_size, 0);
-}
-
-pub fn on_done(context: u32) -> bool {
-    proxy_on_done(context)
 }
 
 pub fn on_delete(context: u32) {

@@ -385,7 +385,6 @@ fn new_root() -> u32 {
 
 fn close(context: u32) {
     enter(context);
-    assert!(exports::on_done(context));
     exports::on_delete(context);
     with(|state| state.roots.remove(&context));
 }
