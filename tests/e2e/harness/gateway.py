@@ -41,6 +41,7 @@ class Gateway:
         self.environment: dict[str, str] = {}
         self.arguments = ["--disable-hot-restart"]
         """Of Envoy, beside those that every test has."""
+        self.workers = 2
         self.host = ISSUER_HOST
         self._tls: ssl.SSLContext | None = None
         self._sample = sample
@@ -181,16 +182,20 @@ class Gateway:
         return path
 
     def start(self) -> "Gateway":
+        self.launch().wait_until("ready", lambda: self.admin("/ready").status == 200, START_SECONDS)
+        return self
+
+    def launch(self) -> Process:
+        """Without waiting for it."""
         path = self.write_bootstrap()
         self._process = self.supervisor.start(
             "envoy",
             [
-                str(installed.envoy()), "-c", str(path), "--concurrency", "2", "--log-level", self.log_level, *self.arguments,
+                str(installed.envoy()), "-c", str(path), "--concurrency", str(self.workers), "--log-level", self.log_level, *self.arguments,
             ],
             self.environment,
         )
-        self._process.wait_until("ready", lambda: self.admin("/ready").status == 200, START_SECONDS)
-        return self
+        return self._process
 
     def stop(self) -> None:
         assert self._process is not None
