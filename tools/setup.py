@@ -11,6 +11,7 @@ from typing import Callable, Dict, List
 
 import cache
 import judges
+import load_generator
 import peers
 import rust
 
@@ -25,6 +26,7 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "versitygw": peers.VERSITYGW.install,
     "minio": peers.MINIO.install,
     "prometheus": peers.install_prometheus,
+    "wrk": load_generator.install,
     "istio-schemas": peers.install_istio_schemas,
     "judges-node": judges.install_node,
     "judges-go": judges.GO.install,
