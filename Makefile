@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench hostile testing-modules faults soak
+.PHONY: help setup build wasm seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ stop: ## stop what 'make run' left running
 rotate-demo: setup-envoy wasm ## a rotation of the signing key in fast motion, by the clock of a real Envoy
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) rotation_demo.py
 
-test: test-core test-wasm no-std e2e vectors ## core, host and end-to-end tests
+test: test-core test-wasm no-std e2e test-bench vectors ## core, host and end-to-end tests
 	@echo "test: the core and host tests, the core in wasm and without std, end to end, and every vector: all passed"
 
 test-all: lint deny test observability e2e-aws ## all there is: 'test', 'observability', 'e2e-aws', 'lint' and 'deny'
@@ -74,10 +74,12 @@ lint: setup-python ## formatting and warnings
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo fmt --manifest-path tests/eavesdropper/Cargo.toml --check
+	cargo fmt --manifest-path benches/host_crypto/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --package jwt-reissuer-envoy --features trap -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-lint --all-targets -- -D warnings
 	cargo clippy --manifest-path tests/eavesdropper/Cargo.toml --target-dir target/testing -- -D warnings
+	cargo clippy --manifest-path benches/host_crypto/Cargo.toml --target-dir target/testing -- -D warnings
 	$(VENV_PYTHON) -m ruff check --quiet --select F tools tests
 	@echo "lint: formatted, and no warnings"
 
@@ -97,7 +99,14 @@ mutants: ## break the core in one place at a time and see whether a test notices
 miri: ## tests of the core in Miri, which sees undefined behaviour in what is depended on; with a nightly Rust
 	@python3 tools/miri.py
 
-bench: ## time and heap of hostile requests that are refused, beside tokens that are reissued
+bench: setup-bench wasm bench-module ## what a request costs in a real Envoy, beside its targets; ten minutes; QUICK=1, ROUNDS=n, SECONDS=n, SUBJECTS=1000000, SEED=the original's sources, WRITE=1 for docs/performance.md
+	@PYTHONPATH=tests/e2e $(VENV_PYTHON) tests/bench/bench.py rounds=$(ROUNDS) seconds=$(SECONDS) subjects=$(SUBJECTS) 'seed=$(SEED)' quick=$(QUICK) write=$(WRITE)
+
+test-bench: setup-bench ## that what 'bench' computes is right
+	@$(VENV_PYTHON) -m pytest -q -c tests/bench/pytest.ini tests/bench $(PYTEST_ARGS)
+	@echo "test-bench: passed"
+
+bench-core: ## time and heap of hostile requests that are refused in the core, beside tokens that are reissued
 	cargo bench --package jwt-reissuer --bench refusals
 
 hostile: setup-wasm setup-envoy wasm ## a million hostile requests to a real Envoy, whose memory must not grow; REQUESTS=100000 for fewer
@@ -135,6 +144,12 @@ setup-observability:
 
 setup-aws:
 	@$(SETUP) python envoy kubernetes versitygw minio judges-node judges-go judges-java
+
+setup-bench:
+	@$(SETUP) python envoy wrk
+
+bench-module: setup-wasm
+	@python3 tools/bench_module.py
 
 testing-modules: setup-wasm
 	@python3 tools/wasm.py testing

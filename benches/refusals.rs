@@ -1,4 +1,4 @@
-//! What refusing costs beside reissuing: `make bench`.
+//! What refusing costs beside reissuing: `make bench-core`.
 //!
 //! Times of one machine say little, and a shared one has good and bad moments. So everything is measured in turn, round after
 //! round, the refused request and the one that is answered side by side; what counts is the ratio of the medians.

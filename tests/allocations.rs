@@ -1,4 +1,4 @@
-//! What refusing costs at most: heap, and no crypto. How long it takes is what `make bench` shows.
+//! What refusing costs at most: heap, and no crypto. How long it takes is what `make bench-core` shows.
 #![allow(
     missing_docs,
     clippy::arithmetic_side_effects,

@@ -20,8 +20,9 @@ use jwt_reissuer::config::KeysFrom;
 use serde_json::{Value, json};
 
 const README: &str = include_str!("../README.md");
-const DOCUMENTS: [(&str, &str); 12] = [
+const DOCUMENTS: [(&str, &str); 13] = [
     ("docs/operations.md", include_str!("../docs/operations.md")),
+    ("docs/performance.md", include_str!("../docs/performance.md")),
     ("docs/vectors.md", include_str!("../docs/vectors.md")),
     ("docs/security.md", include_str!("../docs/security.md")),
     ("CHANGELOG.md", include_str!("../CHANGELOG.md")),

@@ -1,0 +1,101 @@
+"""The rows of the table: what is asked of which Envoy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import Cluster
+from envoys import BEHIND, HOST, OTHER, P256, Envoys, HostCrypto, JwtAuthn, for_all_hosts, without_filter
+from host_crypto import lines
+from pools import Cursor, Pool, Signer, badly_signed, garbage, write
+from rounds import Row, row
+from wrk import Sent
+
+REPEATED = 100
+REFUSED = 200
+REISSUE = Sent("POST", "/reissue", HOST)
+
+
+@dataclass
+class Pools:
+    """Tokens for all."""
+
+    rs256: Pool
+    es256: Pool
+    repeated: list[bytes]
+    refused: dict[str, list[bytes]]
+    """By what is wrong with them."""
+
+
+def pools(cluster: Cluster, directory: Path) -> Pools:
+    directory.mkdir()
+    repeated = Signer(cluster, "RS256", pad=1100).tokens(9_000_000, REPEATED)
+
+    def wrong(**changed: object) -> list[bytes]:
+        return Signer(cluster, "RS256", **changed).tokens(9_100_000, REFUSED)
+
+    return Pools(
+        Pool(Signer(cluster, "RS256"), directory, "rs256"), Pool(Signer(cluster, "ES256"), directory, "es256"), repeated,
+        {
+            "garbage": garbage(REFUSED),
+            "wrong audience": wrong(aud="https://elsewhere.example.com"),
+            "expired": wrong(age=7 * 3600),
+            "unknown key": wrong(kid="a-key-of-nobody"),
+            "bad signature": badly_signed(wrong()),
+        },
+    )
+
+
+def of_one_worker(envoys: Envoys, cluster: Cluster, pools: Pools, directory: Path) -> tuple[list[Row], HostCrypto]:
+    """Every row there is."""
+    token = pools.repeated[0].decode()
+    jwt_authn, crypto = JwtAuthn(cluster), HostCrypto(lines())
+    shipped = envoys.start("shipped", jwt_authn, crypto, token=token)
+    for_all = envoys.start("for-all", for_all_hosts, token=token)
+    es256 = envoys.start("es256", keys=P256, token=token)
+    without, again = (envoys.start(name, without_filter) for name in ("without", "without-again"))
+    directory.mkdir()
+    repeated = write(directory / "repeated", pools.repeated, 1)
+    refused = {name: write(directory / name.replace(" ", "-"), tokens, 1) for name, tokens in pools.refused.items()}
+    other, get = Sent("GET", "/", OTHER), Sent("GET", "/", BEHIND)
+    rows = [
+        row("without", "direct_response, no filter in this Envoy", without, other, 200),
+        row("without again", "the same, another Envoy: what is noise", again, other, 200),
+        row("as shipped", "direct_response, another host, filter on for our virtual host alone (as shipped)", shipped, other, 200),
+        row("for all", "direct_response, another host, filter on for all", for_all, other, 200),
+        row("shared", "direct_response, our host shared, a path that passes", for_all, Sent("GET", "/shared", HOST), 200),
+        row("behind", "direct_response behind the filter", shipped, get, 200),
+        row("behind with token", "the same with a token in the request", shipped, Sent("POST", "/reissue", BEHIND), 200, tokens=repeated),
+        row("discovery", "discovery document", shipped, Sent("GET", "/.well-known/openid-configuration", HOST), 200),
+        row("jwks", "our key set", shipped, Sent("GET", "/openid/v1/jwks", HOST), 200),
+        row("fresh", "reissue, every token new, signing RS256", shipped, REISSUE, 200, fresh=Cursor(pools.rs256)),
+        row("fresh of es256", "the same, the cluster's tokens ES256", shipped, REISSUE, 200, fresh=Cursor(pools.es256)),
+        row("fresh es256", "reissue, every token new, signing ES256", es256, REISSUE, 200, fresh=Cursor(pools.rs256)),
+        row("repeated", f"reissue, {REPEATED} tokens over and over", shipped, REISSUE, 200, tokens=repeated),
+        *(row(f"refused {name}", f"refused: {name}", shipped, REISSUE, 401, tokens=file) for name, file in refused.items()),
+        row("jwt_authn", "Envoy's jwt_authn, the same good tokens", shipped, other, 200, tokens=repeated, port=jwt_authn.port),
+        row("jwt_authn refused", "Envoy's jwt_authn, the same bad signatures", shipped, other, 401, tokens=refused["bad signature"], port=jwt_authn.port),
+    ]
+    return rows, crypto
+
+
+def of_all_workers(envoys: Envoys, pools: Pools, directory: Path, workers: int) -> list[Row]:
+    """Those that tell what more workers bring."""
+    token = pools.repeated[0].decode()
+    shipped = envoys.start("all-shipped", workers=workers, token=token)
+    es256 = envoys.start("all-es256", keys=P256, workers=workers, token=token)
+    without = envoys.start("all-without", without_filter, workers=workers)
+    directory.mkdir()
+    probe = row("without", "direct_response, no filter in this Envoy", without, Sent("GET", "/", OTHER), 200)
+    repeated = write(directory / "repeated", pools.repeated, probe.load.threads)
+    bad = write(directory / "bad", pools.refused["bad signature"], probe.load.threads)
+    return [
+        probe,
+        row("behind", "direct_response behind the filter", shipped, Sent("GET", "/", BEHIND), 200),
+        row("jwks", "our key set", shipped, Sent("GET", "/openid/v1/jwks", HOST), 200),
+        row("fresh", "reissue, every token new, signing RS256", shipped, REISSUE, 200, fresh=Cursor(pools.rs256)),
+        row("fresh es256", "reissue, every token new, signing ES256", es256, REISSUE, 200, fresh=Cursor(pools.rs256)),
+        row("repeated", f"reissue, {REPEATED} tokens over and over", shipped, REISSUE, 200, tokens=repeated),
+        row("refused bad signature", "refused: bad signature", shipped, REISSUE, 401, tokens=bad),
+    ]

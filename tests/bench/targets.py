@@ -1,0 +1,160 @@
+"""What was promised, what was measured, and whether the one is the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from figures import Figure, difference, each, milliseconds, ratio, times
+from host_crypto import SIGN_RS256, VERIFY_RS256
+from memory import Memory
+from original import Original
+from results import Results
+from startup import Started
+
+MIB = 1024 * 1024
+MEMORY_MIB = 8.0
+FLAT_MIB = 1.0
+MOST_SUBJECTS, FLAT_FROM = 1_000_000, 100_000
+
+
+@dataclass(frozen=True)
+class Target:
+    figure: str
+    target: str
+    measured: str
+    met: bool | None
+    """None where it was not measured"""
+
+    @property
+    def verdict(self) -> str:
+        return {True: "met", False: "**NOT met**", None: "not measured"}[self.met]
+
+
+def targets(results: Results) -> list[Target]:
+    return [
+        _signature(results),
+        _rate(results, "fresh ES256 reissue, to fresh RS256", "fresh es256", "fresh", 8),
+        *_everyone_else(results),
+        _rate(results, "repeated token, to direct_response behind the filter", "repeated", "behind", 0.75),
+        _rate(results, "discovery document, to the same", "discovery", "behind", 0.95),
+        _rate(results, "our key set, to the same", "jwks", "behind", 0.95),
+        _rate(results, "refusal of garbage, to the same", "refused garbage", "behind", 0.9),
+        _rate(results, "refusal of a bad signature, to jwt_authn's", "refused bad signature", "jwt_authn refused", 0.8),
+        at_most(
+            "p99 of other routes while /reissue is flooded, to idle", results.noticed.times, 2,
+            f": {_ms(results.noticed.p99(results.noticed.idle))} ms idle, {_ms(results.noticed.p99(results.noticed.flooded))} ms flooded",
+        ),
+        *_memory(results.memory),
+        _start(results.started),
+        *_original(results),
+    ]
+
+
+def at_most(figure: str, measured: Figure, limit: float, more: str = "") -> Target:
+    return Target(figure, f"<= {limit:g} x", times(measured) + more, measured.median <= limit)
+
+
+def at_least(figure: str, measured: Figure, limit: float, more: str = "") -> Target:
+    return Target(figure, f">= {limit:g} x", times(measured) + more, measured.median >= limit)
+
+
+def _signature(results: Results) -> Target:
+    what = "fresh RS256 reissue: CPU less that of direct_response behind the filter, to one signature and one verification of Envoy's"
+    sign, verify = results.called.cpu[SIGN_RS256], results.called.cpu[VERIFY_RS256]
+    if not sign or not verify:
+        return Target(what, "<= 1.15 x", "this Envoy cannot sign", None)
+    measured = each(
+        lambda fresh, behind, sign, verify: (fresh - behind) / (sign + verify),
+        results.one["fresh"].cpus, results.one["behind"].cpus, sign, verify,
+    )
+    return at_most(what, measured, 1.15)
+
+
+def _rate(results: Results, what: str, ours: str, baseline: str, limit: float) -> Target:
+    """By requests a second; what CPU time says stands beside it."""
+    rows = results.one
+    of_cpu = ratio(rows[baseline].cpus, rows[ours].cpus)
+    return at_least(what, ratio(rows[ours].rates, rows[baseline].rates), limit, f"; by CPU time {times(of_cpu)}")
+
+
+def _everyone_else(results: Results) -> Iterator[Target]:
+    rows = results.one
+    noise = difference(rows["without again"].cpus, rows["without"].cpus)
+    shipped = difference(rows["as shipped"].cpus, rows["without"].cpus)
+    for_all = difference(rows["for all"].cpus, rows["without"].cpus)
+    yield Target(
+        "what everyone else pays, CPU a request: filter on for our virtual host alone", "nothing measurable",
+        f"{_us(shipped)} us, where two Envoys without it differ by {_us(noise)} us", nothing(shipped, noise),
+    )
+    yield Target(
+        "what everyone else pays, CPU a request: filter on for all", "<= 8 us", f"{_us(for_all)} us", for_all.median <= 8e-6
+    )
+
+
+def nothing(measured: Figure, noise: Figure) -> bool:
+    """No more than what two that are the same differ by, or as often on the one side as on the other."""
+    return measured.low <= 0 or measured.median <= max(abs(noise.low), abs(noise.high))
+
+
+def _memory(memory: Memory) -> Iterator[Target]:
+    last = memory.seen[-1]
+    worker = memory.of_worker(last) / MIB
+    # What is too much after a few is so after all of them; what is not may become it.
+    whole = last.subjects >= MOST_SUBJECTS
+    met = False if worker > MEMORY_MIB else True if whole else None
+    more = "" if whole else f"; SUBJECTS={MOST_SUBJECTS} goes on"
+    yield Target(
+        f"memory of a worker's VM after {MOST_SUBJECTS:,} requests", f"<= {MEMORY_MIB:g} MiB",
+        f"{worker:.1f} MiB after {last.subjects:,}{more}", met,
+    )
+    before = memory.at(FLAT_FROM)
+    if not whole or before is None:
+        yield Target("the same from 100,000 on", "flat", f"SUBJECTS={MOST_SUBJECTS} measures it", None)
+        return
+    grown = (last.added - before.added) / MIB
+    yield Target("the same from 100,000 on", "flat", f"{grown:+.1f} MiB", grown <= FLAT_MIB)
+
+
+def _start(started: Started) -> Target:
+    after = started.after_live
+    return Target(
+        "Envoy live to first token", "<= 1 s", f"{after.text('{:.3f}')} s; from its start {started.after_exec.median:.3f} s",
+        after.median <= 1.0,
+    )
+
+
+def _original(results: Results) -> Iterator[Target]:
+    original = results.original
+    if original is None:
+        yield Target("against the original service", ">= 2 x its rate", f"not measured here: {results.why_no_original}", None)
+        return
+    yield from against(original, results.added, results.started.after_exec)
+
+
+def against(original: Original, added: int, start: Figure) -> Iterator[Target]:
+    theirs, ours = original.row, original.ours
+    yield at_least(
+        "reissues a second, to the original's when warm, on all cores", ratio(ours.rates, theirs.rates), 2,
+        f": {ours.rate.median:,.0f} to {theirs.rate.median:,.0f}",
+    )
+    yield at_most(
+        "p99 of them, to the original's", ratio([each.p99 for each in ours.rounds], [each.p99 for each in theirs.rounds]), 0.5,
+        f": {_ms(ours.p99)} ms to {_ms(theirs.p99)} ms",
+    )
+    yield Target(
+        "memory added to the gateway, to the original's", "<= 0.1 x",
+        f"{added / original.memory:.2f} x: {added / MIB:.0f} MiB to {original.memory / MIB:.0f} MiB", added <= 0.1 * original.memory,
+    )
+    yield Target(
+        "start to first token, to the original's", "<= 0.1 x",
+        f"{start.median / original.start:.2f} x: {start.median:.2f} s to {original.start:.2f} s", start.median <= 0.1 * original.start,
+    )
+
+
+def _us(figure: Figure) -> str:
+    return Figure(figure.median * 1e6, figure.low * 1e6, figure.high * 1e6).text("{:+.1f}")
+
+
+def _ms(figure: Figure) -> str:
+    return milliseconds(figure.median)

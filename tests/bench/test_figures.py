@@ -1,0 +1,182 @@
+"""The arithmetic of a run, its words and its drawing, by numbers made up."""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from figures import Figure, difference, each, figure, milliseconds, ratio, times
+from host_crypto import member, varint
+from memory import Memory, Seen
+from plot import Bar, Line, plot
+from pools import Cursor, Pool, write
+from report import BEGIN, END, into, table
+from rounds import Round, Row
+from targets import MIB, Target, _memory, at_least, at_most, nothing
+from usage import cpu_seconds
+from wrk import Came, Sent, WrongAnswers, Wrk, came
+
+PRINTED = (
+    'Running 1s test\nwrk: {"requests": 300, "seconds": 1.5, "p50": 0.0002, "p90": 0.001, "p99": 0.0125, "max": 0.5, "errors": 0, '
+    '"begun_anew": 0, "statuses": {"200": 299, "503": 1}}\n'
+)
+
+
+def test_a_figure_is_the_median_and_between_what_half_of_the_rounds_are() -> None:
+    assert figure([5.0, 1.0, 4.0, 2.0, 3.0]) == Figure(3.0, 2.0, 4.0)
+    assert figure([7.0]) == Figure(7.0, 7.0, 7.0)
+
+
+def test_a_ratio_is_made_within_each_round() -> None:
+    """A round in which the machine was ten times slower changes nothing."""
+    assert ratio([2.0, 20.0, 2.0], [1.0, 10.0, 1.0]) == Figure(2.0, 2.0, 2.0)
+    assert difference([3.0, 13.0, 3.0], [1.0, 11.0, 1.0]) == Figure(2.0, 2.0, 2.0)
+    assert each(lambda a, b, c: (a - b) / c, [9.0], [1.0], [4.0]).median == 2.0
+
+
+def test_rounds_that_are_not_the_same_make_no_ratio() -> None:
+    with pytest.raises(ValueError):
+        ratio([1.0, 2.0], [1.0])
+
+
+def test_small_numbers_keep_their_digits() -> None:
+    assert times(Figure(0.0023, 0.002, 0.0031)) == "0.0023 (0.0020 to 0.0031) x"
+    assert times(Figure(1.2345, 1.0, 2.0)) == "1.23 (1.00 to 2.00) x"
+    assert [milliseconds(value) for value in (0.000234, 0.0125)] == ["0.23", "12"]
+
+
+def test_what_wrk_prints_is_read() -> None:
+    result = came(PRINTED)
+    assert result == Came(300, 1.5, 0.0002, 0.001, 0.0125, 0.5, 0, 0, {200: 299, 503: 1})
+    assert result.rate == 200.0
+    with pytest.raises(WrongAnswers):
+        came("unable to connect")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"statuses": {200: 2, 401: 1}}, {"errors": 1}, {"begun_anew": 1}, {"requests": 0, "statuses": {}}],
+    ids=lambda wrong: ",".join(wrong),
+)
+def test_an_answer_that_was_not_due_is_no_number(wrong: dict[str, object]) -> None:
+    good = {"requests": 3, "seconds": 1.0, "p50": 0.1, "p90": 0.1, "p99": 0.1, "max": 0.1, "errors": 0, "begun_anew": 0, "statuses": {200: 3}}
+    Came(**good).check("a row", {200}, fresh=True)  # type: ignore[arg-type]
+    with pytest.raises(WrongAnswers):
+        Came(**{**good, **wrong}).check("a row", {200}, fresh=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("target", "met"),
+    [
+        (at_most("a", Figure(1.15, 1.0, 1.3), 1.15), True), (at_most("a", Figure(1.16, 1.0, 1.3), 1.15), False),
+        (at_least("a", Figure(0.75, 0.7, 0.8), 0.75), True), (at_least("a", Figure(0.74, 0.7, 0.8), 0.75), False),
+    ],
+)
+def test_a_target_is_met_by_the_median(target: Target, met: bool) -> None:
+    assert target.met is met
+    assert target.verdict == ("met" if met else "**NOT met**")
+
+
+@pytest.mark.parametrize(
+    ("measured", "met"),
+    [
+        (Figure(1.1, -0.1, 1.2), True),
+        (Figure(0.9, 0.5, 1.2), True),
+        (Figure(1.1, 0.5, 1.2), False),
+        (Figure(-3.0, -4.0, -2.0), True),
+    ],
+    ids=["both sides of nothing", "within the noise", "beyond the noise", "faster"],
+)
+def test_nothing_measurable_is_within_what_an_envoy_differs_from_itself(measured: Figure, met: bool) -> None:
+    assert nothing(measured, noise=Figure(0.0, -1.0, 0.8)) is met
+
+
+def seen(*added_mib: float) -> list[Seen]:
+    counts = (0, 1_000, 10_000, 100_000, 1_000_000)
+    return [Seen(count, int(mib * MIB), 0, None) for count, mib in zip(counts, added_mib)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "met"),
+    [
+        (seen(40, 41, 42, 43, 43.5), (True, True)),
+        (seen(40, 41, 42, 43, 45), (True, False)),
+        (seen(40, 41, 42, 47, 47), (False, True)),
+        (seen(40, 41, 42, 43), (None, None)),
+        (seen(40, 41, 49), (False, None)),
+    ],
+    ids=["both", "it grows", "too much", "not all of them", "too much already"],
+)
+def test_memory_is_judged_by_all_subjects_or_by_what_is_too_much_before(counts: list[Seen], met: tuple[bool | None, ...]) -> None:
+    judged = list(_memory(Memory(engine=0, once=38 * MIB, worker=2 * MIB, seen=counts)))
+    assert tuple(target.met for target in judged) == met
+
+
+def test_only_what_is_between_the_marks_is_replaced() -> None:
+    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    assert into(page, "new\n") == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    assert into(into(page, "x"), "new") == into(page, "new")
+    with pytest.raises(ValueError):
+        into("no marks", "new")
+
+
+def test_the_page_has_the_marks() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
+    assert "new" in into(page, "new")
+
+
+def test_a_cell_does_not_break_its_row() -> None:
+    assert table(("a", "b"), [("1|2", "3\n4")]) == ["| a | b |", "| --- | --- |", "| 1\\|2 | 3 4 |"]
+
+
+def test_bars_are_as_long_as_their_logarithms_and_inside_of_the_picture() -> None:
+    svg = plot("t", [Bar("thousand <&>", 1000, True), Bar("ten", 10, True), Bar("hundred", 100, False)], [Line("l", [("1", 2.0), ("2", 1.0)])])
+    root = ElementTree.fromstring(svg)
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    names = "{http://www.w3.org/2000/svg}"
+    ten, hundred, thousand = [float(each.attrib["width"]) for each in root.iter(f"{names}rect") if each.attrib.get("height") == "14"]
+    assert ten < hundred < thousand and thousand == pytest.approx(2 * hundred, rel=0.01)
+    for text in root.iter(f"{names}text"):
+        assert 0 <= float(text.attrib["x"]) <= width and 0 <= float(text.attrib["y"]) <= height
+
+
+def test_a_row_knows_its_medians() -> None:
+    row = Row("k", "t", 1, Wrk(1, Sent("GET", "/", "h")), 200, rounds=[Round(100.0 * n, 0.1 * n, n, n * 1e-6, n) for n in (1, 2, 3)])
+    assert (row.rate.median, row.p99.median, row.cpu.median, row.rss) == (200.0, 2, 2e-6, 3)
+
+
+class Numbers:
+    """Signs nothing."""
+
+    def tokens(self, first: int, count: int) -> list[bytes]:
+        return [b"%d" % number for number in range(first, first + count)]
+
+
+def test_a_cursor_never_gives_a_token_twice(tmp_path: Path) -> None:
+    cursor = Cursor(Pool(Numbers(), tmp_path, "numbers"))  # type: ignore[arg-type]
+    taken: list[str] = []
+    for used in (3, 2, 5):
+        taken += cursor.take(6, 1).with_name("numbers.0").read_text().split()[:used]
+        cursor.used(used)
+    assert taken == [str(number) for number in range(10)]
+
+
+def test_threads_share_tokens_and_have_none_in_common(tmp_path: Path) -> None:
+    write(tmp_path / "t", [b"1", b"2", b"3"], 2)
+    assert (tmp_path / "t.0").read_text() == "1\n3\n" and (tmp_path / "t.1").read_text() == "2\n"
+
+
+def test_protobuf_is_written_as_it_is_specified() -> None:
+    assert varint(1) == b"\x01" and varint(300) == b"\xac\x02"
+    assert member(2, b"testing") == bytes.fromhex("120774657374696e67")
+
+
+def test_cpu_time_is_that_of_the_process() -> None:
+    before, began = cpu_seconds(os.getpid()), os.times()
+    # Mostly in the kernel.
+    os.urandom(64 << 20)
+    spent, ended = cpu_seconds(os.getpid()) - before, os.times()
+    assert spent == pytest.approx(ended.user - began.user + ended.system - began.system, abs=0.03) and spent > 0.01
