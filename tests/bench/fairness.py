@@ -11,7 +11,7 @@ import wrk
 from envoys import HOST, OTHER, Envoys, forget_log
 from figures import Figure, figure, ratio
 from pools import Cursor, Pool
-from wrk import Sent, Wrk
+from wrk import Came, Sent, Wrk
 
 # Four connections that each ask a hundred times a second: modest, and often enough for a percentile.
 PROBES, PAUSE = 4, 0.01
@@ -19,23 +19,41 @@ FLOOD = 32
 
 
 @dataclass
-class Noticed:
-    """By other routes: seconds, round by round."""
+class Waits:
+    """Of other routes: seconds, round by round."""
 
-    idle: list[tuple[float, float]] = field(default_factory=list)
-    """p50 and p99"""
-    flooded: list[tuple[float, float]] = field(default_factory=list)
+    p50s: list[float] = field(default_factory=list)
+    p99s: list[float] = field(default_factory=list)
+
+    def add(self, came: Came) -> None:
+        came.check("another route", {200}, fresh=False)
+        self.p50s.append(came.p50)
+        self.p99s.append(came.p99)
+
+    @property
+    def p50(self) -> Figure:
+        return figure(self.p50s)
+
+    @property
+    def p99(self) -> Figure:
+        return figure(self.p99s)
+
+
+@dataclass
+class Noticed:
+    """By other routes."""
+
+    idle: Waits = field(default_factory=Waits)
+    flooded: Waits = field(default_factory=Waits)
     answers: Counter[int] = field(default_factory=Counter)
     """Of the flood, by status"""
     rate: list[float] = field(default_factory=list)
     """At which the flood was answered, a second"""
 
-    def p99(self, of: list[tuple[float, float]]) -> Figure:
-        return figure([p99 for _, p99 in of])
-
     @property
     def times(self) -> Figure:
-        return ratio([p99 for _, p99 in self.flooded], [p99 for _, p99 in self.idle])
+        """p99 flooded, to idle in the same round"""
+        return ratio(self.flooded.p99s, self.idle.p99s)
 
 
 def measure(envoys: Envoys, pool: Pool, token: str, signed_a_second: float, rounds: int, seconds: int) -> Noticed:
@@ -46,17 +64,11 @@ def measure(envoys: Envoys, pool: Pool, token: str, signed_a_second: float, roun
     probe = Wrk(gateway.port, Sent("GET", "/", OTHER), connections=PROBES)
     probe.run(1, pause=PAUSE)
     for _ in range(rounds):
-        noticed.idle.append(_probed(probe, seconds))
+        noticed.idle.add(probe.run(seconds, pause=PAUSE))
         _flooded(gateway, probe, cursor, 2 * signed_a_second, seconds, noticed)
         forget_log(gateway)
     envoys.stop(gateway)
     return noticed
-
-
-def _probed(probe: Wrk, seconds: int) -> tuple[float, float]:
-    came = probe.run(seconds, pause=PAUSE)
-    came.check("another route", {200}, fresh=False)
-    return came.p50, came.p99
 
 
 def _flooded(gateway: Gateway, probe: Wrk, cursor: Cursor, rate: float, seconds: int, noticed: Noticed) -> None:
@@ -66,7 +78,7 @@ def _flooded(gateway: Gateway, probe: Wrk, cursor: Cursor, rate: float, seconds:
     count = int(rate * lasting) + 4 * FLOOD
     with flood.running(lasting, cursor.take(count, 1), FLOOD / rate) as process:
         probe.run(1, pause=PAUSE)
-        noticed.flooded.append(_probed(probe, seconds))
+        noticed.flooded.add(probe.run(seconds, pause=PAUSE))
         output, _ = process.communicate()
     cursor.used(count)
     came = wrk.came(output)
