@@ -127,7 +127,7 @@ setup-python:
 	@$(SETUP) python
 
 setup-wasm:
-	@$(SETUP) wasm-toolchain
+	@$(SETUP) wasm-toolchain binaryen
 
 setup-envoy:
 	@$(SETUP) python envoy

@@ -20,6 +20,24 @@ def can_install() -> bool:
     return shutil.which("sudo") is not None and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0
 
 
+def can_download() -> bool:
+    """Whether packages can be unpacked here, which needs no right to install."""
+    return shutil.which("apt-get") is not None and shutil.which("dpkg-deb") is not None
+
+
+def unpack(package: str, into: Path) -> None:
+    """Downloads a package and unpacks it into a directory: nothing of the machine changes."""
+    log = into / "setup.log"
+    download = ["apt-get", "download", package]
+    # Lists of packages may be missing or old.
+    if subprocess.run(download, cwd=into, capture_output=True).returncode != 0:
+        update(log)
+        cache.run(download, what=f"Debian's package {package}", log=log, cwd=into)
+    (file,) = into.glob("*.deb")
+    cache.run(["dpkg-deb", "-x", str(file), str(into)], what="unpacking it", log=log)
+    file.unlink()
+
+
 def update(log: Path) -> None:
     """Fetches the lists of packages."""
     cache.run([*_sudo(), "apt-get", "update"], what="apt-get update", log=log, env=_environment())

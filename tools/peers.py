@@ -219,17 +219,9 @@ def install_prometheus() -> Path:
         return prometheus("promtool")
 
     def build(into: Path) -> None:
-        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        if not debian.can_download():
             raise SetupError("prometheus and promtool are not on PATH, and there is no apt-get to have them by: install Prometheus")
-        log = into / "setup.log"
-        download = ["apt-get", "download", "prometheus"]
-        # Unpacked here, not installed: nothing of the machine changes. Lists of packages may be missing or old.
-        if subprocess.run(download, cwd=into, capture_output=True).returncode != 0:
-            debian.update(log)
-            cache.run(download, what="Debian's package of Prometheus", log=log, cwd=into)
-        (package,) = into.glob("*.deb")
-        cache.run(["dpkg-deb", "-x", str(package), str(into)], what="unpacking it", log=log)
-        package.unlink()
+        debian.unpack("prometheus", into)
 
     cache.install("prometheus", PROMETHEUS_KEY, build)
     return prometheus("promtool")

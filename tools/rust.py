@@ -149,8 +149,10 @@ def _choice() -> Optional[str]:
 
 def _rust_flags(target: str) -> List[str]:
     # Paths of this machine have no place in panic messages, and a module built elsewhere is to come out the same.
-    cargo_home = os.environ.get("CARGO_HOME") or str(Path.home() / ".cargo")
+    cargo_home = Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo")
     flags = [f"--remap-path-prefix={cargo_home}=cargo", f"--remap-path-prefix={REPOSITORY}=jwt-reissuer"]
+    # The registry's directory is named by a hash of where it is: another one for a mirror. Of two prefixes, the last one counts.
+    flags += [f"--remap-path-prefix={registry}=cargo" for registry in sorted((cargo_home / "registry" / "src").glob("*"))]
     if target == WASI:
         # crypto-bigint with 32-bit limbs: RSA signing in wasm is a quarter faster.
         flags += ["--cfg", 'cpubits="32"']

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Callable, Dict, List
 
+import binaryen
 import cache
 import judges
 import load_generator
@@ -19,6 +20,7 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "python": peers.install_python,
     "envoy": peers.install_envoy,
     "wasm-toolchain": rust.install,
+    "binaryen": binaryen.install,
     "cargo-deny": rust.install_cargo_deny,
     "cargo-fuzz": rust.install_cargo_fuzz,
     "cargo-mutants": rust.install_cargo_mutants,

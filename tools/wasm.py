@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import List
 
+import binaryen
 import cache
 import peers
 import rust
@@ -37,10 +38,17 @@ def build() -> None:
     content = MODULE.read_bytes()
     print(
         f"{MODULE.relative_to(REPOSITORY)}: {len(content):,} bytes ({len(content) / 1024:.0f} KiB), "
-        f"sha256 {hashlib.sha256(content).hexdigest()}, toolchain {toolchain.name}, {time.monotonic() - started:.0f} s"
+        f"sha256 {hashlib.sha256(content).hexdigest()}, toolchain {toolchain.name}, {_optimizer()}, "
+        f"{time.monotonic() - started:.0f} s"
     )
     if len(content) >= LIMIT:
-        raise SetupError(f"the module has {len(content):,} bytes; it must stay under {LIMIT:,}")
+        raise SetupError(f"the module has {len(content):,} bytes ({_optimizer()}); it must stay under {LIMIT:,}")
+
+
+def _optimizer() -> str:
+    """Part of what decides how the module comes out."""
+    program = binaryen.wasm_opt()
+    return f"wasm-opt {binaryen.version(program)}" if program else "no wasm-opt: run `make setup`, or install Binaryen"
 
 
 def testing() -> None:
@@ -63,7 +71,16 @@ def _compile(toolchain: rust.Toolchain, into: Path, library: str, *arguments: st
         raise SetupError(f"{library} does not compile for {toolchain.target} ({toolchain.name})")
     into.parent.mkdir(parents=True, exist_ok=True)
     unfinished = into.with_suffix(".new")
-    unfinished.write_bytes(wasm_names.readable(_module(answer.stdout.splitlines(), library).read_bytes()))
+    module = _module(answer.stdout.splitlines(), library)
+    wasm_opt = binaryen.wasm_opt()
+    if wasm_opt:
+        # Before names are shortened, while each is the name of one function.
+        optimized = into.with_suffix(".opt")
+        binaryen.optimize(wasm_opt, module, optimized)
+        unfinished.write_bytes(wasm_names.readable(optimized.read_bytes()))
+        optimized.unlink()
+    else:
+        unfinished.write_bytes(wasm_names.readable(module.read_bytes()))
     # Renamed, not overwritten: an Envoy that is reading the module keeps the old one.
     unfinished.rename(into)
 
