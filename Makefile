@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak
+.PHONY: help setup build wasm seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ build: ## compile the workspace for this machine
 
 wasm: setup-wasm ## compile the module: build/jwt_reissuer.wasm
 	@python3 tools/wasm.py build
+
+size: wasm ## what takes the space in the module, by section, crate and function
+	@python3 tools/size.py
 
 seal: ## seal a keyring with $REISSUER_SEALING_KEY: openssl genrsa 2048 | make -s seal > signing-keys
 	@cargo run --quiet --package seal

@@ -31,13 +31,26 @@ def readable(module: bytes) -> bytes:
 
 
 def _names(content: bytes) -> bytes:
+    names = list(_pairs(content))
+    written = bytearray(encoded(len(names)))
+    for index, name in names:
+        written += encoded(index) + _string(demangled(name))
+    return bytes(written)
+
+
+def function_names(section: bytes, at: int) -> Iterator[Tuple[int, str]]:
+    """Number and name of each function that has one; `at` is where the section's own name ends."""
+    for part, content in sections(section, at):
+        if part == FUNCTION_NAMES:
+            yield from _pairs(content)
+
+
+def _pairs(content: bytes) -> Iterator[Tuple[int, str]]:
     count, at = number(content, 0)
-    written = bytearray(_encoded(count))
     for _ in range(count):
         index, at = number(content, at)
         name, at = text(content, at)
-        written += _encoded(index) + _string(demangled(name))
-    return bytes(written)
+        yield index, name
 
 
 def sections(content: bytes, at: int) -> Iterator[Tuple[int, bytes]]:
@@ -49,7 +62,7 @@ def sections(content: bytes, at: int) -> Iterator[Tuple[int, bytes]]:
 
 
 def _section(kind: int, content: bytes) -> bytes:
-    return bytes([kind]) + _encoded(len(content)) + content
+    return bytes([kind]) + encoded(len(content)) + content
 
 
 def text(content: bytes, at: int) -> Tuple[str, int]:
@@ -59,7 +72,7 @@ def text(content: bytes, at: int) -> Tuple[str, int]:
 
 def _string(text: str) -> bytes:
     content = text.encode()
-    return _encoded(len(content)) + content
+    return encoded(len(content)) + content
 
 
 def number(content: bytes, at: int) -> Tuple[int, int]:
@@ -74,7 +87,7 @@ def number(content: bytes, at: int) -> Tuple[int, int]:
             return value, at
 
 
-def _encoded(value: int) -> bytes:
+def encoded(value: int) -> bytes:
     written = bytearray()
     while value >= 0x80:
         written.append(value & 0x7F | 0x80)

@@ -6,27 +6,20 @@ import os
 from pathlib import Path
 
 from harness import installed, testing
+import size
+import wasm
 import wasm_names
-
-LIMIT = 1024 * 1024
 
 
 def function_names(module: bytes) -> list[str]:
     (section,) = [
-        content[5:] for kind, content in wasm_names.sections(module, wasm_names.HEADER) if kind == 0 and content[:5] == b"\x04name"
+        content for kind, content in wasm_names.sections(module, wasm_names.HEADER) if kind == 0 and content[:5] == b"\x04name"
     ]
-    (content,) = [content for part, content in wasm_names.sections(section, 0) if part == wasm_names.FUNCTION_NAMES]
-    count, at = wasm_names.number(content, 0)
-    names = []
-    for _ in range(count):
-        _, at = wasm_names.number(content, at)
-        name, at = wasm_names.text(content, at)
-        names.append(name)
-    return names
+    return [name for _, name in wasm_names.function_names(section, 5)]
 
 
-def test_the_module_is_under_a_mebibyte() -> None:
-    assert installed.module().stat().st_size < LIMIT
+def test_the_module_is_under_its_limit() -> None:
+    assert installed.module().stat().st_size < wasm.LIMIT
 
 
 def test_its_functions_have_names_that_people_read() -> None:
@@ -53,6 +46,15 @@ def test_it_has_no_call_that_shares_data_with_other_plugins() -> None:
     module = installed.module().read_bytes()
     assert b"proxy_get_buffer_bytes" in module, "so are the names of calls seen"
     assert b"shared_data" not in module and b"shared_queue" not in module
+
+
+def test_every_byte_is_counted_once() -> None:
+    content = installed.module().read_bytes()
+    counted = size.read(content)
+    assert sum(bytes_of for _, bytes_of in counted.sections) == len(content)
+    code = dict(counted.sections)["code"]
+    assert sum(bytes_of for _, bytes_of in counted.functions) + counted.counts == code
+    assert "jwt_reissuer::config::Config::from_json" in dict(counted.functions)
 
 
 def test_only_names_are_written_anew() -> None:
