@@ -32,7 +32,7 @@ def demangled(symbol: str) -> str:
 
 
 def _legacy(symbol: str) -> str:
-    match = re.fullmatch(r"_ZN(\d.*)E(?:\.llvm\.\d+)?", symbol)
+    match = re.fullmatch(r"_ZN(\d.*)E(?:\.\w+)*", symbol)
     if match is None:
         return symbol
     rest, parts = match[1], []
