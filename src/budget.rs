@@ -5,13 +5,12 @@
 //! than a quarter of what is earned in a second, so that one that asks too often takes it from itself first.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
-use alloc::collections::btree_map::Entry;
 use alloc::string::String;
 use core::time::Duration;
 
 use crate::clock::Monotonic;
 use crate::error::Rejection;
+use crate::sorted::Sorted;
 
 /// What may be spent at once after a quiet while.
 const BURST: Duration = Duration::from_millis(250);
@@ -30,7 +29,7 @@ pub(crate) struct Budget {
     credit: Credit,
     at: Monotonic,
     window: Monotonic,
-    by_subject: BTreeMap<String, Duration>,
+    by_subject: Sorted<String, Duration>,
     work: Option<Work>,
 }
 
@@ -56,7 +55,7 @@ impl Budget {
             credit: Credit::Left(BURST),
             at: Duration::ZERO,
             window: Duration::ZERO,
-            by_subject: BTreeMap::new(),
+            by_subject: Sorted::new(),
             work: None,
         }
     }
@@ -124,11 +123,10 @@ impl Budget {
             self.by_subject.clear();
         }
         if let Some(subject) = subject {
-            let is_full = self.by_subject.len() >= MAX_SUBJECTS;
-            match self.by_subject.entry(subject) {
-                Entry::Occupied(mut before) => *before.get_mut() = before.get().saturating_add(spent),
-                Entry::Vacant(place) if !is_full => drop(place.insert(spent)),
-                Entry::Vacant(_) => {}
+            if let Some(before) = self.by_subject.get_mut(subject.as_str()) {
+                *before = before.saturating_add(spent);
+            } else if self.by_subject.len() < MAX_SUBJECTS {
+                self.by_subject.insert(subject, spent);
             }
         }
     }

@@ -3,7 +3,6 @@
 //! Every member is known, every value usable, every contradiction found here, so that nothing behind this file checks a
 //! setting again. An error names the member by its path: `trusted_issuers[0].jwks.path: must begin with /`.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -16,6 +15,7 @@ use crate::http::{Routes, Serve};
 use crate::issuer::{Issuer, check_host};
 use crate::sealed::SealingKeys;
 use crate::settings::{Section, Setting};
+use crate::sorted::Sorted;
 use crate::text::Text;
 use crate::trusted_issuer::TrustedIssuer;
 
@@ -255,9 +255,11 @@ fn default_claims() -> [ClaimRule; 1] {
 }
 
 fn claim_rules(mut section: Section<'_>) -> Result<Vec<ClaimRule>, ConfigError> {
-    let mut rules = BTreeMap::new();
+    let mut rules = Sorted::new();
     if section.optional("copy").is_none() {
-        rules.extend(default_claims().map(|rule| (DEFAULT_CLAIM.to_string(), rule)));
+        for rule in default_claims() {
+            rules.insert(DEFAULT_CLAIM.to_string(), rule);
+        }
     }
     if let Some(field) = section.optional("copy") {
         for claim in field.list(|claim| {

@@ -107,6 +107,7 @@ pub mod response;
 mod roca;
 pub mod sealed;
 mod settings;
+pub mod sorted;
 pub mod source;
 mod sources;
 pub mod text;

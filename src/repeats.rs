@@ -3,13 +3,15 @@
 //! A token is named by the SHA-256 of all of its text, so that nothing of what is remembered can be had with another one. The
 //! memory is one worker's own, bounded in number and in bytes, and begins empty with every configuration: the oldest goes first.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::crypto::VerifyingKey;
 use crate::event::{Fingerprint, Issue};
+use crate::sorted::Sorted;
 use crate::token::{IssuedToken, Proof, SubjectToken, Times};
 
 /// Most tokens that are remembered.
@@ -22,7 +24,7 @@ const OVERHEAD: usize = 256;
 /// The memory.
 #[derive(Default)]
 pub(crate) struct Repeats {
-    tokens: BTreeMap<Fingerprint, Remembered>,
+    tokens: Sorted<Fingerprint, Box<Remembered>>,
     /// In the order they were first verified in
     order: VecDeque<Fingerprint>,
     bytes: usize,
@@ -81,12 +83,14 @@ impl Repeats {
             self.forget_oldest();
         }
         let token = subject.proof().token();
-        let remembered = self.tokens.entry(token).or_insert_with(|| {
+        if self.tokens.get(&token).is_none() {
             self.order.push_back(token);
             self.bytes = self.bytes.saturating_add(OVERHEAD);
             let (proof, times) = (subject.proof().clone(), subject.times());
-            Remembered { issuer, kid: kid.to_string(), proof, times, issued: Vec::with_capacity(1) }
-        });
+            let new = Remembered { issuer, kid: String::new(), proof, times, issued: Vec::with_capacity(1) };
+            self.tokens.insert(token, Box::new(new));
+        }
+        let Some(remembered) = self.tokens.get_mut(&token) else { return };
         // The set that it was verified by may be another by now, with the same key under another id.
         remembered.kid.clear();
         remembered.kid.push_str(kid);

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use jwt_reissuer::http::Response;
+use jwt_reissuer::sorted::Sorted;
 
 use crate::filter::send;
 use crate::http::{Action, Http};
@@ -16,7 +17,7 @@ use crate::root::Root;
 
 #[derive(Default)]
 struct Contexts {
-    roots: RefCell<BTreeMap<u32, Root>>,
+    roots: RefCell<Sorted<u32, Root>>,
     streams: RefCell<BTreeMap<u32, Http>>,
 }
 

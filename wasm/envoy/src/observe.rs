@@ -1,10 +1,10 @@
 //! Events of the core as Envoy's log lines and counters, and its gauges.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jwt_reissuer::event::{Event, Level};
 use jwt_reissuer::metrics::Gauge;
+use jwt_reissuer::sorted::Sorted;
 use jwt_reissuer::{Now, Reissuer};
 
 use crate::crypto::HostCrypto;
@@ -21,8 +21,8 @@ const GAUGE_INTERVAL: Duration = Duration::from_millis(500);
 /// The metrics defined so far, by name, and what was told of them.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
-    counters: BTreeMap<String, u32>,
-    gauges: BTreeMap<String, u32>,
+    counters: Sorted<String, u32>,
+    gauges: Sorted<String, u32>,
     /// When gauges were last written, by the monotonic clock
     written: Option<Duration>,
     /// Refusals by callers' fault in the second that began then
@@ -115,7 +115,7 @@ impl Observer {
     /// Takes back what was measured: Envoy keeps a gauge for ever, and of an issuer that is not trusted any more it would
     /// say for ever when its keys were last read.
     pub(crate) fn end(&mut self) {
-        for (name, gauge) in &self.gauges {
+        for (name, gauge) in self.gauges.iter() {
             if name == WAITING {
                 if self.waiting != 0 {
                     hostcalls::add(*gauge, self.waiting.saturating_neg());
@@ -128,7 +128,7 @@ impl Observer {
     }
 }
 
-fn find(known: &mut BTreeMap<String, u32>, kind: Metric, name: &str) -> Option<u32> {
+fn find(known: &mut Sorted<String, u32>, kind: Metric, name: &str) -> Option<u32> {
     if let Some(id) = known.get(name) {
         return Some(*id);
     }

@@ -1,9 +1,9 @@
 //! The root context: configuration, callouts, and the answers to requests that waited.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use jwt_reissuer::clock::parse_http_date;
+use jwt_reissuer::sorted::Sorted;
 use jwt_reissuer::{Answer, Config, Fetch, FetchId, Reissuer};
 use zeroize::Zeroizing;
 
@@ -23,7 +23,7 @@ pub(crate) struct Root {
     /// Of configurations before, as long as requests of theirs wait: nothing is fetched for them any more
     draining: Vec<Rc<Filter>>,
     /// Callouts in flight, by Envoy's token
-    callouts: BTreeMap<u32, FetchId>,
+    callouts: Sorted<u32, FetchId>,
 }
 
 impl Root {
