@@ -58,7 +58,7 @@ impl Crypto for SoftwareCrypto {
                 p384::ecdsa::Signature::from_slice(signature).and_then(|signature| key.verify(message, &signature))
             }
             PublicKey::P521(key) => {
-                p521::ecdsa::Signature::from_slice(signature).and_then(|signature| key.verify(message, &signature))
+                return if key.verifies(message, signature) { Ok(()) } else { Err(BadSignature) };
             }
         };
         verified.map_err(|_| BadSignature)

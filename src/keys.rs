@@ -83,7 +83,7 @@ pub(crate) enum PublicKey {
     Rsa(Box<rsa::pkcs1v15::VerifyingKey<Sha256>>),
     P256(Box<p256::ecdsa::VerifyingKey>),
     P384(Box<p384::ecdsa::VerifyingKey>),
-    P521(Box<p521::ecdsa::VerifyingKey>),
+    P521(Box<jwt_reissuer_es512::VerifyingKey>),
 }
 
 pub(crate) enum PrivateKey {
@@ -207,7 +207,8 @@ impl VerifyingKey {
                 PublicKey::P384(Box::new(p384::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(off)?))
             }
             Algorithm::Es512 => {
-                PublicKey::P521(Box::new(p521::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(off)?))
+                let key = jwt_reissuer_es512::VerifyingKey::from_point(&point).ok_or(KeyError::NotOnCurve)?;
+                PublicKey::P521(Box::new(key))
             }
         };
         let jwk = PublicJwk::Ec { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) };
