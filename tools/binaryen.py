@@ -24,7 +24,7 @@ KEY = cache.recipe_hash(["binaryen of Debian 1"])
 # Those that rustc's wasm32-wasip1 takes for granted; Envoy's V8 has them all.
 FEATURES = ["sign-ext", "mutable-globals", "nontrapping-float-to-int", "bulk-memory", "reference-types", "multivalue"]
 # A function with one caller is moved into it only if it is small: a trap should say where it was.
-LEVELS = ["--optimize-level=2", "--shrink-level=2", "--one-caller-inline-max-function-size=60"]
+LEVELS = ["--optimize-level=2", "--shrink-level=2", "--one-caller-inline-max-function-size=200"]
 FIRST = ["duplicate-function-elimination", "memory-packing", "once-reduction", "ssa-nomerge"]
 WITHIN = [
     "dce", "remove-unused-names", "precompute-propagate", "code-pushing", "simplify-locals-nostructure", "vacuum",

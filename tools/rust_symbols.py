@@ -1,8 +1,8 @@
-"""The name by which people know a function of Rust: crate, modules, type and function, without generic arguments.
+"""The name by which people know a function of Rust: crate, type and function, without generic arguments.
 
-`<alloc::vec::Vec<T,A> as core::ops::drop::Drop>::drop` is `alloc::vec::Vec::drop`. Where the type has no name of its own
-(`T`, `&T`, a tuple), the trait's stands for it: `core::fmt::Debug::fmt`. Both of the compiler's manglings are read: the legacy
-one, and v0, in which std comes.
+`<alloc::vec::Vec<T,A> as core::ops::drop::Drop>::drop` is `alloc::Vec::drop`. Where the type has no name of its own (`T`, `&T`,
+a tuple), the trait's stands for it: `core::Debug::fmt`. Of a function without a type the innermost module stands before it, and
+our own names are whole. Both of the compiler's manglings are read: the legacy one, and v0, in which std comes.
 """
 
 from __future__ import annotations
@@ -13,19 +13,29 @@ from typing import Callable, Dict, List
 ESCAPES = {
     "$SP$": "@", "$BP$": "*", "$RF$": "&", "$LT$": "<", "$GT$": ">", "$LP$": "(", "$RP$": ")", "$C$": ",",
 }
+OURS = "jwt_reissuer"
 PARAMETER = re.compile(r"[A-Z]\d?")
 
 
 def demangled(symbol: str) -> str:
     """The name, without hashes; a symbol that is not understood, or not Rust's, as it is."""
     if symbol.startswith("_ZN"):
-        return _legacy(symbol)
+        return _short(_legacy(symbol))
     if symbol.startswith("_R"):
         try:
-            return _V0(symbol[2:]).path() or symbol
+            return _short(_V0(symbol[2:]).path()) or symbol
         except (IndexError, KeyError, ValueError):
             return symbol
     return symbol
+
+
+def _short(name: str) -> str:
+    parts = name.split("::")
+    if name.startswith(OURS) or len(parts) < 4:
+        return name
+    # What a closure is within says more than that it is one.
+    kept = 3 if "closure" in parts[-1] else 2
+    return "::".join([parts[0], *parts[1:][-kept:]])
 
 
 # --- legacy -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Function names of a module as people write them: a trap in a gateway's log then says `rsa::algorithms::pad::uint_to_be_pad`.
+"""Function names of a module as people write them: a trap in a gateway's log then says `rsa::pad::uint_to_be_pad`.
 
 The compiler's own form, `_ZN3rsa10algorithms3pad14uint_to_be_pad17h0123456789abcdefE`, says no more and takes a tenth of the
 module, as generic arguments do (`rust_symbols`). Only the custom section `name` is written anew; what the module does is not

@@ -66,14 +66,14 @@ def test_only_names_are_written_anew() -> None:
 
 def test_symbols_are_read_as_the_compiler_wrote_them() -> None:
     for symbol, name in [
-        ("_ZN4core3fmt9Formatter3pad17h0123456789abcdefE", "core::fmt::Formatter::pad"),
-        ("_ZN42_$LT$$RF$T$u20$as$u20$core..fmt..Debug$GT$3fmt17h0123456789abcdefE", "core::fmt::Debug::fmt"),
+        ("_ZN4core3fmt9Formatter3pad17h0123456789abcdefE", "core::Formatter::pad"),
+        ("_ZN42_$LT$$RF$T$u20$as$u20$core..fmt..Debug$GT$3fmt17h0123456789abcdefE", "core::Debug::fmt"),
         (
             "_ZN70_$LT$alloc..vec..Vec$LT$T$C$A$GT$$u20$as$u20$core..ops..drop..Drop$GT$4drop17h0123456789abcdefE",
-            "alloc::vec::Vec::drop",
+            "alloc::Vec::drop",
         ),
         ("_ZN3two59_$LT$impl$u20$one..Trait$u20$for$u20$one..Type$LT$T$GT$$GT$2do17h0123456789abcdefE", "one::Type::do"),
-        ("_RNvMsa_NtCsdHhIpgkcIfN_4core3fmtNtB5_9Formatter3pad", "core::fmt::Formatter::pad"),
+        ("_RNvMsa_NtCsdHhIpgkcIfN_4core3fmtNtB5_9Formatter3pad", "core::Formatter::pad"),
         ("_RNvXs3_NtNtNtCsdHhIpgkcIfN_4core3fmt3num3imptNtB9_7Display3fmt", "u16::fmt"),
         ("_RNCNvNtCset5xJoy1xWQ_3std9panicking13panic_handler0B5_", "std::panicking::panic_handler::{closure}"),
         ("_RNvNtCs3", "_RNvNtCs3"),
