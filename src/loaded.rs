@@ -12,6 +12,7 @@ use crate::crypto::{Crypto, Rng, VerifyingKey};
 use crate::discovery::Documents;
 use crate::keyring::{Keyring, Terms};
 use crate::metrics::{KeyStates, KeyringGauges};
+use crate::sorted::sorted;
 
 /// A keyring at work.
 pub(crate) struct Loaded {
@@ -93,8 +94,7 @@ impl Loaded {
 /// A number that two gateways share if they publish the same keys under the same ids, and hardly ever otherwise. Never so small
 /// that twice of it, which an Envoy says while it is restarted hot, could be one too.
 fn fingerprint<'a>(published: impl Iterator<Item = (&'a str, &'a VerifyingKey)>) -> u32 {
-    let mut names: Vec<String> = published.map(|(kid, key)| format!("{kid} {}", key.thumbprint())).collect();
-    names.sort_unstable();
+    let names: Vec<String> = sorted(published.map(|(kid, key)| format!("{kid} {}", key.thumbprint())).collect());
     let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(names.join("\n")).into();
     u32::from_be_bytes([a, b, c, d]) | 0x8000_0000
 }

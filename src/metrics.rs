@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use crate::config::Config;
 use crate::error::Rejection;
+use crate::sorted::sorted;
 use crate::timetable::Timetable;
 use crate::trusted_issuer::JwksFrom;
 
@@ -74,8 +75,7 @@ impl KeyStates {
         let (begun, later) = phases.split_at(timetable.place(unix).saturating_add(1).min(phases.len()));
         let Some(now) = begun.last() else { return Self::default() };
         let signs_later = |key: usize| later.iter().any(|phase| phase.signing == Some(key));
-        let mut upcoming: Vec<usize> = later.iter().flat_map(|phase| phase.published.iter().copied()).collect();
-        upcoming.sort_unstable();
+        let mut upcoming: Vec<usize> = sorted(later.iter().flat_map(|phase| phase.published.iter().copied()).collect());
         upcoming.dedup();
         upcoming.retain(|key| !now.published.contains(key));
         let others = now.published.iter().copied().filter(|key| Some(*key) != now.signing);

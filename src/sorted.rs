@@ -1,8 +1,16 @@
-//! A map in a sorted list. For a few thousand entries it is as quick as a tree, and a tree costs the module ten kilobytes of code
-//! for every kind of entry.
+//! Order without much code: a map in a sorted list, and a sort for a few things.
+//!
+//! For a few thousand entries a list is as quick as a tree, and a tree costs the module ten kilobytes for every kind of entry; the
+//! sort of std costs three.
 
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::borrow::Borrow;
+
+/// In ascending order, by a heap.
+pub(crate) fn sorted<T: Ord>(items: Vec<T>) -> Vec<T> {
+    BinaryHeap::from(items).into_sorted_vec()
+}
 
 /// The map.
 #[derive(Clone, Debug)]

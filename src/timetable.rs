@@ -18,6 +18,7 @@ use core::time::Duration;
 use pkcs8::der::DateTime;
 
 use crate::settings::ConfigError;
+use crate::sorted::sorted;
 
 /// Gateways whose clocks differ do not turn at the same moment; a key stays so much longer than its last token.
 const CLOCK_DIFFERENCE: u64 = 300;
@@ -83,7 +84,7 @@ impl Timetable {
             moments.extend([turn.publish_at, turn.retire_at].into_iter().chain(turn.sign_at));
         }
         moments.retain(|moment| *moment != NEVER);
-        moments.sort_unstable();
+        let mut moments = sorted(moments);
         moments.dedup();
         let mut phases: Vec<Phase> = Vec::new();
         for from in moments {
@@ -148,7 +149,9 @@ fn turns(keys: &[Times], terms: Terms) -> Result<Vec<Turn>, ConfigError> {
             }
         }
     }
-    order.sort_unstable_by_key(|place| keys.get(*place).and_then(|times| times.sign_at).unwrap_or_default());
+    let begins = |place: usize| keys.get(place).and_then(|times| times.sign_at).unwrap_or_default();
+    let order = sorted(order.into_iter().map(|place| (begins(place), place)).collect());
+    let order: Vec<usize> = order.into_iter().map(|(_, place)| place).collect();
     check_that_one_signs(keys, &order, terms)?;
     keys.iter()
         .enumerate()
