@@ -7,9 +7,11 @@
 //! Route::of(method, authority, path)      is it ours?                          http
 //! Reissuer::handle(&request, now)         what to do with it                   reissuer
 //!   request.bearer()                      the token of the Authorization header   http
-//!   UnverifiedToken::parse                strict compact JWS                   token
+//!   Repeats::issued(sha256, audience)     what it got before, if all is as it was    repeats
+//!   UnverifiedToken::of                   strict compact JWS                   token
 //!     .examine(issuer, now)               -> PlausibleToken: claims would do   token
 //!   KeyCache::find(kid)                   Found | Pending | Absent             jwks, source
+//!   Budget::begin(sub)                    is there time for signatures?        budget
 //!     .verify(key, crypto)                -> SubjectToken                      token, crypto
 //!   policy::allow                         -> Grant: audience and expiry        policy
 //!   Claims::of(&subject, rules, grant)    what goes in                         claims
