@@ -109,8 +109,8 @@ test-bench: setup-bench ## that what 'bench' computes is right
 	@$(VENV_PYTHON) -m pytest -q -c tests/bench/pytest.ini tests/bench $(PYTEST_ARGS)
 	@echo "test-bench: passed"
 
-bench-core: ## time and heap of hostile requests that are refused in the core, beside tokens that are reissued
-	cargo bench --package jwt-reissuer --bench refusals
+bench-core: ## time and memory of the parts of a reissue in the core, and of hostile requests that are refused beside it
+	cargo bench --package jwt-reissuer --bench reissue --bench refusals
 
 hostile: setup-wasm setup-envoy wasm ## a million hostile requests to a real Envoy, whose memory must not grow; REQUESTS=100000 for fewer
 	@$(VENV_PYTHON) tests/e2e/hostile.py $(REQUESTS)
