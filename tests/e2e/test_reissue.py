@@ -20,7 +20,8 @@ AWS = "sts.amazonaws.com"
 VERIFIERS = [verified_by_pyjwt, verified_by_jwt_simple, verified_by_jose]
 
 
-def test_a_pod_token_is_reissued(gateway: Gateway, subject_token: str, signing_key) -> None:
+def test_a_pod_token_is_reissued(gateway: Gateway, cluster: ApiServer, pod: dict[str, str], signing_key) -> None:
+    subject_token = cluster.token("payments", "ledger", [AUDIENCE], pod=pod)
     before = int(time.time())
     answer = gateway.reissue(subject_token)
     after = int(time.time())
@@ -70,9 +71,21 @@ def test_independent_verifiers_refuse_it_for_another_audience(loopback_gateway: 
         verify(token, loopback_gateway.config["issuer"], "somebody.else.example")
 
 
-def test_every_token_has_an_identifier_of_its_own(gateway: Gateway, subject_token: str) -> None:
-    identifiers = [decode(gateway.reissue(subject_token).text())[1]["jti"] for _ in range(20)]
+def test_every_token_has_an_identifier_of_its_own(gateway: Gateway, cluster: ApiServer, pod: dict[str, str]) -> None:
+    tokens = [cluster.token("payments", "ledger", [AUDIENCE], pod=pod) for _ in range(20)]
+    identifiers = [decode(gateway.reissue(token).text())[1]["jti"] for token in tokens]
     assert len(set(identifiers)) == 20
+
+
+def test_a_token_that_comes_again_gets_what_a_worker_has_given_it(gateway: Gateway, cluster: ApiServer, pod: dict[str, str]) -> None:
+    token = cluster.token("payments", "ledger", [AUDIENCE], pod=pod)
+    before = gateway.counter("issued_again")
+    answers = [gateway.reissue(token) for _ in range(40)]
+    assert all(answer.status == 200 for answer in answers)
+    # Each worker remembers by itself.
+    different = len({answer.body for answer in answers})
+    assert different <= 2, different
+    eventually("counted", lambda: gateway.counter("issued_again") == before + 40 - different)
 
 
 def test_the_ttl_bounds_what_a_long_subject_token_gives(gateway: Gateway, cluster: ApiServer, pod: dict[str, str]) -> None:

@@ -106,7 +106,8 @@ DOCTORED: dict[str, tuple[str, Edit, str]] = {
     "an issued token has another issuer": ("good token", token(iss="https://evil.example.com"), "claims: {'iss'"),
     "an issued token lives longer than ttl": ("good token", token(exp=int(time.time()) + 86400), "claims: {'exp'"),
     "an issued token outlives its subject token": ("good token", past_the_subject_token, "claims: {'exp'"),
-    "an issued token was issued an hour ago": ("good token", token(iat=int(time.time()) - 3600, nbf=int(time.time()) - 3600), "the gateway's clock stood"),
+    "an issued token has lived half of its life": ("good token", token(iat=int(time.time()) - 86400, nbf=int(time.time()) - 86400), "the gateway's clock stood"),
+    "an issued token was issued in an hour": ("good token", token(iat=int(time.time()) + 3600, nbf=int(time.time()) + 3600), "the gateway's clock stood"),
     "an issued token is not valid yet": ("good token", token(nbf=int(time.time()) + 600), "claims: {'nbf'"),
     "an issued token has a claim that nobody copies": ("good token", token(**{"https://aws.amazon.com/tags": {}}), "aws.amazon.com/tags"),
     "an issued token has somebody else's pod": ("good token", token(**{"kubernetes.io": {"namespace": "kube-system"}}), "claims: {'kubernetes.io'"),
@@ -275,9 +276,13 @@ def test_a_key_that_comes_to_life_again_is_found(product: Product) -> None:
     assert [fault.partition(", and ")[2] for fault in product.faults_with(dead, alive)] == ["this connection has refused it since"]
 
 
-def test_a_token_that_comes_twice_is_found(product: Product) -> None:
-    answer = product.answer(product.asked("good token"))
-    assert product.faults_with(answer, answer) == ["good token: a jti twice"]
+def test_a_token_that_is_given_to_another_one_is_found_and_one_that_is_given_again_is_not(product: Product) -> None:
+    first = product.asked("good token")
+    answer = product.answer(first)
+    assert product.faults_with(answer, answer) == []
+    content = first.content.replace(b"Bearer ", b"Bearer x")
+    other = dataclasses.replace(answer, request=dataclasses.replace(first, content=content))
+    assert product.faults_with(other) == ["good token: a jti twice, and not for the same token"]
 
 
 def test_a_token_that_lives_on_without_its_key_is_found(product: Product) -> None:

@@ -102,7 +102,7 @@ class Loaded:
                 continue
             try:
                 assert answer.status == 200, answer.status
-                number = self._configuration_behind(answer, key, judgement.jtis)
+                number = self._configuration_behind(answer, key, judgement.tokens)
             except (AssertionError, jwt.PyJWTError, KeyError, ValueError) as error:
                 judgement.wrong.append((answer, error))
                 continue
@@ -110,7 +110,7 @@ class Loaded:
                 judgement.configurations[answer.connection].append((answer.due, number))
         return judgement
 
-    def _configuration_behind(self, answer: Answer, key: jwt.PyJWK, jtis: set[str]) -> int | None:
+    def _configuration_behind(self, answer: Answer, key: jwt.PyJWK, tokens: dict[str, tuple[str, str]]) -> int | None:
         """The number of the one configuration that all of an answer of ours comes from; None for an application's answer."""
         name = answer.request.name
         if name == "application":
@@ -122,9 +122,9 @@ class Loaded:
             assert answer.body == expected.body
             assert answer.headers["etag"] == expected.header("etag")
             return int(answer.headers["cache-control"].removeprefix("public, max-age=")) - 60
-        return self._configuration_of_token(answer.body.decode(), self.subjects[name.removeprefix("token of ")], key, jtis)
+        return self._configuration_of_token(answer.body.decode(), self.subjects[name.removeprefix("token of ")], key, tokens)
 
-    def _configuration_of_token(self, token: str, subject_token: str, key: jwt.PyJWK, jtis: set[str]) -> int:
+    def _configuration_of_token(self, token: str, subject_token: str, key: jwt.PyJWK, tokens: dict[str, tuple[str, str]]) -> int:
         number: int = decode(token)[1]["configuration"]
         (audience,) = configured(number)["audiences"]
         claims = jwt.decode(
@@ -135,8 +135,9 @@ class Loaded:
         assert claims["sub"] == subject["sub"] and claims["kubernetes.io"] == subject["kubernetes.io"]
         assert claims["exp"] - claims["iat"] == (60 + number) * 60
         assert claims["exp"] <= subject["exp"]
-        assert claims["jti"] not in jtis, "a jti twice"
-        jtis.add(claims["jti"])
+        # What was issued may be given again, for the same token.
+        first = tokens.setdefault(claims["jti"], (token, subject_token))
+        assert first == (token, subject_token), "a jti twice"
         return number
 
 
@@ -150,7 +151,8 @@ class Judgement:
     """The answers with a status of 500 or more."""
     configurations: dict[int, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
     """By connection, when a request was due and which configuration answered."""
-    jtis: set[str] = field(default_factory=set)
+    tokens: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What was issued for which, by its jti"""
 
     def numbers(self) -> set[int]:
         return {number for seen in self.configurations.values() for _, number in seen}
@@ -167,7 +169,7 @@ class Judgement:
         errors = Counter(f"{each.status} for {each.request.name.split()[0]}" for each in self.errors)
         seconds = max(each.due for each in answers) - min(each.due for each in answers)
         return (
-            f"\n{scenario}: {len(answers)} answers in {seconds:.1f} s ({len(self.jtis)} tokens), wrong {len(self.wrong)}, "
+            f"\n{scenario}: {len(answers)} answers in {seconds:.1f} s ({len(self.tokens)} tokens), wrong {len(self.wrong)}, "
             f"lost {len(self.load.lost)}, 5xx {len(self.errors)} {dict(errors) or ''}, "
             f"sent again {sum(each.retries for each in answers)}, connections {self.load.connections}, "
             f"ms p50 {percentiles[49]:.1f} p99 {percentiles[98]:.1f} max {milliseconds[-1]:.0f}"

@@ -57,6 +57,11 @@ def opened(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return json.loads(contents[0]), json.loads(contents[1])
 
 
+def bearer(answer: Answer) -> bytes:
+    """The subject token of a request."""
+    return answer.request.content.partition(b"Bearer ")[2].partition(b"\r\n")[0]
+
+
 class Verifiers:
     """Tokens and key sets have to come about in the order of their time; tokens after the key sets that were served with them."""
 
@@ -64,7 +69,8 @@ class Verifiers:
         self._world, self._clocks, self._directory = world, world.clocks, directory
         self._served: list[Served] = []
         self._keys: dict[tuple[str, str], jwt.PyJWK] = {}
-        self._jtis: set[str] = set()
+        self._first: dict[str, tuple[str, bytes]] = {}
+        """Tokens and the headers of the requests that they were first given to, by jti"""
         self._batches: dict[tuple[str, str, int], list[Issued]] = defaultdict(list)
         self._bodies: dict[str, bytes] = {}
         self._kept: list[tuple[Issued, float]] = []
@@ -83,9 +89,9 @@ class Verifiers:
     def take(self, issued: Issued) -> str | None:
         """What is wrong with a token, as far as that can be said at once."""
         jti = issued.claims["jti"]
-        if jti in self._jtis:
-            return "a jti twice"
-        self._jtis.add(jti)
+        first = self._first.setdefault(jti, (issued.token, bearer(issued.answer)))
+        if first != (issued.token, bearer(issued.answer)):
+            return "a jti twice, and not for the same token"
         self._waiting.append(issued)
         return None
 
