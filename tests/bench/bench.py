@@ -78,10 +78,10 @@ def run(asked: Asked, directory: Path, cluster: Cluster, envoys: Envoys) -> Resu
     workers = os.cpu_count() or 1
     tokens = rows.pools(cluster, directory / "pools")
     token = tokens.repeated[0].decode()
-    called = host_crypto.Called()
+    called, about = host_crypto.Called(), machine.described()
 
     def of_one() -> dict[str, rows.Row]:
-        measured, crypto = rows.of_one_worker(envoys, cluster, tokens, directory / "one")
+        measured, crypto, about["signatures"] = rows.of_one_worker(envoys, cluster, tokens, directory / "one")
         (shipped,) = {row.gateway for row in measured if row.key == "behind"}
         assert shipped is not None
         interleaved(measured, asked.rounds, asked.seconds, lambda: host_crypto.measure(shipped, crypto.port, called))
@@ -116,7 +116,7 @@ def run(asked: Asked, directory: Path, cluster: Cluster, envoys: Envoys) -> Resu
         why = str(problem)
         print(f"the original: not measured here, {why}", flush=True)
     return Results(
-        machine.described(), one, workers, everything, added, called, noticed, started, remembered, grown, theirs, why
+        about, one, workers, everything, added, called, noticed, started, remembered, grown, theirs, why
     )
 
 

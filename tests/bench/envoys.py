@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,11 @@ def for_all_hosts(gateway: Gateway) -> None:
     })
 
 
+def software(gateway: Gateway) -> None:
+    """As on an Envoy that has no cryptography for filters."""
+    gateway.show_environment("REISSUER_CRYPTO", "software")
+
+
 class JwtAuthn:
     """Envoy's own verifier of the cluster's tokens, in the same process."""
 
@@ -153,6 +159,12 @@ def _manager(gateway: Gateway, listener: str) -> dict[str, Any]:
 
 
 # --- what a process costs ---
+
+
+def signatures(gateway: Gateway) -> str:
+    """What its log says of who signs and verifies."""
+    found = re.search(r"jwt-reissuer: signatures: ([^\n]*)", gateway.log())
+    return found[1] if found else "the module does not say who makes them"
 
 
 def forget_log(gateway: Gateway) -> None:

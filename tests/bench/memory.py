@@ -91,7 +91,7 @@ def _pair(envoys: Envoys, workers: int, token: str) -> tuple[Gateway, Gateway, S
     ours = envoys.start(f"memory-{workers}", keys=P256, token=token, workers=workers)
     beside = envoys.start(f"memory-{workers}-beside", without_filter, workers=workers)
     for gateway, sent in ((ours, Sent("GET", "/openid/v1/jwks", HOST)), (beside, Sent("GET", "/", OTHER))):
-        Wrk(gateway.port, sent, connections=CONNECTIONS).run(1).check("before memory is measured", {200}, fresh=False)
+        Wrk(gateway.port, sent, connections=CONNECTIONS).run(1).check("before memory is measured", {200})
         forget_log(gateway)
     return ours, beside, Seen(0, rss_bytes(ours.process.pid), rss_bytes(beside.process.pid), None)
 
@@ -113,7 +113,7 @@ class _Many:
             tokens = self._cursor.take(count, 1)
             before = cpu_seconds(self._gateway.process.pid)
             came = self._load.run(SLICE_SECONDS, tokens)
-            came.check("many subjects", {200}, fresh=False)
+            came.check("many subjects", {200})
             if not came.begun_anew:
                 asked, spent = asked + came.requests, spent + cpu_seconds(self._gateway.process.pid) - before
             used = count if came.begun_anew else min(count, came.requests + CONNECTIONS)
@@ -128,6 +128,6 @@ def _answer(gateway: Gateway, count: int) -> None:
     load = Wrk(gateway.port, Sent("GET", "/", OTHER), connections=CONNECTIONS)
     while count > 0:
         came = load.run(1)
-        came.check("requests beside", {200}, fresh=False)
+        came.check("requests beside", {200})
         count -= came.requests
 

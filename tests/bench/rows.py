@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import Cluster
-from envoys import BEHIND, HOST, OTHER, P256, Envoys, HostCrypto, JwtAuthn, for_all_hosts, without_filter
+from envoys import BEHIND, HOST, OTHER, P256, RSA, Envoys, HostCrypto, JwtAuthn, for_all_hosts, signatures, software, without_filter
 from host_crypto import lines
 from pools import Cursor, Pool, Signer, badly_signed, garbage, write
 from rounds import Row, row
-from wrk import Sent
+from wrk import Sent, WrongAnswers
 
 REPEATED = 100
 REFUSED = 200
@@ -47,13 +47,16 @@ def pools(cluster: Cluster, directory: Path) -> Pools:
     )
 
 
-def of_one_worker(envoys: Envoys, cluster: Cluster, pools: Pools, directory: Path) -> tuple[list[Row], HostCrypto]:
-    """Every row there is."""
+def of_one_worker(envoys: Envoys, cluster: Cluster, pools: Pools, directory: Path) -> tuple[list[Row], HostCrypto, str]:
+    """Every row there is, the plugin beside them, and who signs, as the log says."""
     token = pools.repeated[0].decode()
     jwt_authn, crypto = JwtAuthn(cluster), HostCrypto(lines())
     shipped = envoys.start("shipped", jwt_authn, crypto, token=token)
     for_all = envoys.start("for-all", for_all_hosts, token=token)
     es256 = envoys.start("es256", keys=P256, token=token)
+    soft_rsa, soft_p256 = (
+        envoys.start(f"software-{name}", software, keys=keys, token=token) for name, keys in (("rsa", RSA), ("p256", P256))
+    )
     without, again = (envoys.start(name, without_filter) for name in ("without", "without-again"))
     directory.mkdir()
     repeated = write(directory / "repeated", pools.repeated, 1)
@@ -72,12 +75,17 @@ def of_one_worker(envoys: Envoys, cluster: Cluster, pools: Pools, directory: Pat
         row("fresh", "reissue, every token new, signing RS256", shipped, REISSUE, 200, fresh=Cursor(pools.rs256)),
         row("fresh of es256", "the same, the cluster's tokens ES256", shipped, REISSUE, 200, fresh=Cursor(pools.es256)),
         row("fresh es256", "reissue, every token new, signing ES256", es256, REISSUE, 200, fresh=Cursor(pools.rs256)),
+        row("software", "reissue, every token new, RS256 without Envoy's cryptography", soft_rsa, REISSUE, 200, fresh=Cursor(pools.rs256)),
+        row("software es256", "reissue, every token new, ES256 without Envoy's cryptography", soft_p256, REISSUE, 200, fresh=Cursor(pools.rs256)),
         row("repeated", f"reissue, {REPEATED} tokens over and over", shipped, REISSUE, 200, tokens=repeated),
         *(row(f"refused {name}", f"refused: {name}", shipped, REISSUE, 401, tokens=file) for name, file in refused.items()),
         row("jwt_authn", "Envoy's jwt_authn, the same good tokens", shipped, other, 200, tokens=repeated, port=jwt_authn.port),
         row("jwt_authn refused", "Envoy's jwt_authn, the same bad signatures", shipped, other, 401, tokens=refused["bad signature"], port=jwt_authn.port),
     ]
-    return rows, crypto
+    said = signatures(shipped)
+    if signatures(soft_rsa) == said:
+        raise WrongAnswers(f"REISSUER_CRYPTO=software changes nothing: {said}")
+    return rows, crypto, said
 
 
 def of_all_workers(envoys: Envoys, pools: Pools, directory: Path, workers: int) -> list[Row]:

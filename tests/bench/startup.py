@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from harness import client
+from harness.gateway import Gateway
 
-from envoys import Envoys
+from envoys import Envoys, without_filter
 from figures import Figure, figure
 
 POLL_SECONDS = 0.002
@@ -23,6 +24,8 @@ class Started:
     """From exec to LIVE on the admin page"""
     token: list[float] = field(default_factory=list)
     """From LIVE to the first token"""
+    without: list[float] = field(default_factory=list)
+    """From exec to LIVE, of an Envoy without the filter"""
 
     @property
     def after_live(self) -> Figure:
@@ -36,15 +39,28 @@ class Started:
 def measure(envoys: Envoys, token: str, times: int) -> Started:
     started = Started()
     for number in range(times):
+        beside = envoys.prepare(f"start-beside-{number}", without_filter)
+        began = launched(beside)
+        started.without.append(is_live(beside) - began)
+        envoys.stop(beside)
         gateway = envoys.prepare(f"start-{number}")
-        began = time.monotonic()
-        gateway.launch()
-        live = until(lambda: gateway.admin("/ready").text().startswith("LIVE"))
+        began = launched(gateway)
+        live = is_live(gateway)
         first = until(lambda: gateway.reissue(token).status == 200)
         started.live.append(live - began)
         started.token.append(first - live)
         envoys.stop(gateway)
     return started
+
+
+def launched(gateway: Gateway) -> float:
+    began = time.monotonic()
+    gateway.launch()
+    return began
+
+
+def is_live(gateway: Gateway) -> float:
+    return until(lambda: gateway.admin("/ready").text().startswith("LIVE"))
 
 
 def until(probe: Callable[[], bool]) -> float:

@@ -58,14 +58,14 @@ def test_what_wrk_prints_is_read() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"statuses": {200: 2, 401: 1}}, {"errors": 1}, {"begun_anew": 1}, {"requests": 0, "statuses": {}}],
+    [{"statuses": {200: 2, 401: 1}}, {"errors": 1}, {"requests": 0, "statuses": {}}],
     ids=lambda wrong: ",".join(wrong),
 )
 def test_an_answer_that_was_not_due_is_no_number(wrong: dict[str, object]) -> None:
     good = {"requests": 3, "seconds": 1.0, "p50": 0.1, "p90": 0.1, "p99": 0.1, "max": 0.1, "errors": 0, "begun_anew": 0, "statuses": {200: 3}}
-    Came(**good).check("a row", {200}, fresh=True)  # type: ignore[arg-type]
+    Came(**good).check("a row", {200})  # type: ignore[arg-type]
     with pytest.raises(WrongAnswers):
-        Came(**{**good, **wrong}).check("a row", {200}, fresh=True)  # type: ignore[arg-type]
+        Came(**{**good, **wrong}).check("a row", {200})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,40 @@ def test_bars_are_as_long_as_their_logarithms_and_inside_of_the_picture() -> Non
 def test_a_row_knows_its_medians() -> None:
     row = Row("k", "t", 1, Wrk(1, Sent("GET", "/", "h")), 200, rounds=[Round(100.0 * n, 0.1 * n, n, n * 1e-6, n) for n in (1, 2, 3)])
     assert (row.rate.median, row.p99.median, row.cpu.median, row.rss) == (200.0, 2, 2e-6, 3)
+
+
+class Counted:
+    """A load that uses up what tokens it is given, and is faster each time than it was before."""
+
+    connections, threads = 4, 1
+
+    def __init__(self, tokens_a_second: list[int]):
+        self._rates = iter(tokens_a_second)
+        self.given: list[int] = []
+
+    def run(self, seconds: int, tokens: Path) -> Came:
+        sent, given = next(self._rates) * seconds, len(tokens.with_name("numbers.0").read_text().split())
+        self.given.append(given)
+        return Came(sent, float(seconds), 0.1, 0.1, 0.1, 0.1, 0, max(0, sent - given), {200: sent})
+
+
+def test_a_round_in_which_tokens_came_twice_is_none(tmp_path: Path) -> None:
+    load = Counted([100, 500, 600])
+    row = Row("k", "t", os.getpid(), load, 200, fresh=Cursor(Pool(Numbers(), tmp_path, "numbers")))  # type: ignore[arg-type]
+    row.warm()
+    row.measure(1)
+    assert [each.rate for each in row.rounds] == [600.0]
+    # First blindly, then by what was needed last, and more.
+    assert load.given == [3000, 176, 816]
+
+
+def test_a_load_that_outruns_its_tokens_each_time_is_not_told(tmp_path: Path) -> None:
+    load = Counted([100, 1000, 10_000, 100_000, 1_000_000, 10_000_000])
+    row = Row("k", "t", os.getpid(), load, 200, fresh=Cursor(Pool(Numbers(), tmp_path, "numbers")))  # type: ignore[arg-type]
+    row.warm()
+    with pytest.raises(WrongAnswers):
+        row.measure(1)
+    assert row.rounds == []
 
 
 class Numbers:

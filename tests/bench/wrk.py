@@ -53,12 +53,10 @@ class Came:
     def rate(self) -> float:
         return self.requests / self.seconds
 
-    def check(self, what: str, expected: set[int], *, fresh: bool) -> None:
+    def check(self, what: str, expected: set[int]) -> None:
         """Raises WrongAnswers."""
         if self.errors or not self.requests or not set(self.statuses) <= expected:
             raise WrongAnswers(f"{what}: {self.errors} errors, answers by status {self.statuses}, where {expected} was due")
-        if fresh and self.begun_anew:
-            raise WrongAnswers(f"{what}: the tokens were used up, and came again")
 
 
 def came(output: str) -> Came:
