@@ -81,10 +81,12 @@ def _software(results: Results) -> Target:
 
 
 def _rate(results: Results, what: str, ours: str, baseline: str, limit: float) -> Target:
-    """By requests a second; what CPU time says stands beside it."""
+    """By requests a second and by CPU time, which are the same on a machine of one's own: met if both are."""
     rows = results.one
-    of_cpu = ratio(rows[baseline].cpus, rows[ours].cpus)
-    return at_least(what, ratio(rows[ours].rates, rows[baseline].rates), limit, f"; by CPU time {times(of_cpu)}")
+    by_rate = ratio(rows[ours].rates, rows[baseline].rates)
+    by_cpu = ratio(rows[baseline].cpus, rows[ours].cpus)
+    met = min(by_rate.median, by_cpu.median) >= limit
+    return Target(what, f">= {limit:g} x", f"{times(by_rate)}; by CPU time {times(by_cpu)}", met)
 
 
 def _everyone_else(results: Results) -> Iterator[Target]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from plot import Bar, Line, plot
 from pools import Cursor, Pool, write
 from report import BEGIN, END, into, table
 from rounds import Round, Row
-from targets import MIB, Target, _memory, at_least, at_most, nothing
+from targets import MIB, Target, _memory, _rate, at_least, at_most, nothing
 from usage import cpu_seconds
 from wrk import Came, Sent, WrongAnswers, Wrk, came
 
@@ -78,6 +79,17 @@ def test_an_answer_that_was_not_due_is_no_number(wrong: dict[str, object]) -> No
 def test_a_target_is_met_by_the_median(target: Target, met: bool) -> None:
     assert target.met is met
     assert target.verdict == ("met" if met else "**NOT met**")
+
+
+@pytest.mark.parametrize(
+    ("rate", "cpu", "met"), [(80.0, 12.0, True), (74.0, 12.0, False), (80.0, 14.0, False)], ids=["both", "rate misses", "CPU time misses"]
+)
+def test_a_ratio_of_rates_holds_by_cpu_time_too(rate: float, cpu: float, met: bool) -> None:
+    def row(key: str, rate: float, cpu: float) -> Row:
+        return Row(key, key, 1, Wrk(1, Sent("GET", "/", "h")), 200, rounds=[Round(rate, 0.1, 0.1, cpu, 1)] * 3)
+
+    results = SimpleNamespace(one={"ours": row("ours", rate, cpu), "theirs": row("theirs", 100.0, 10.0)})
+    assert _rate(results, "a", "ours", "theirs", 0.75).met is met  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
