@@ -194,6 +194,21 @@ def test_a_load_that_outruns_its_tokens_each_time_is_not_told(tmp_path: Path) ->
     assert row.rounds == []
 
 
+def test_a_row_may_be_silent_while_it_warms_up_and_not_when_it_is_measured() -> None:
+    load = Silent()
+    row = Row("k", "t", os.getpid(), load, 200)  # type: ignore[arg-type]
+    assert row.warm().requests == 0
+    with pytest.raises(WrongAnswers):
+        row.measure(1)
+
+
+class Silent:
+    connections, threads = 4, 1
+
+    def run(self, seconds: int, _: object) -> Came:
+        return Came(0, float(seconds), 0.0, 0.0, 0.0, 0.0, 0, 0, {})
+
+
 class Numbers:
     """Signs nothing."""
 
