@@ -16,6 +16,7 @@ use jwt_reissuer_fuzz::{pair, path};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
+const NO_HEADERS: [(&[u8], &[u8]); 0] = [];
 const KEYRING_MEMBERS: [&str; 1] = ["keys"];
 
 fuzz_target!(|data: &[u8]| {
@@ -85,7 +86,7 @@ fn check_phase(keyring: &Keyring, phase: &Phase) {
     });
     let config = Config::from_json(config.to_string().as_bytes(), &|_| None).expect("a good configuration");
     let documents = Documents::new(&config, keyring, phase);
-    let request = Request::new(Route::NotOurs, [], Body::None);
+    let request = Request::new(Route::NotOurs, NO_HEADERS, Body::None);
     let body = |document: &jwt_reissuer::discovery::Document| -> Value {
         serde_json::from_slice(&document.respond(Method::Get, &request).body).expect("a document is JSON")
     };

@@ -16,6 +16,7 @@ use jwt_reissuer_fuzz::quick::{self, Quick};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
+const NO_HEADERS: [(&[u8], &[u8]); 0] = [];
 const START: u64 = 1_767_225_600;
 const HOST: &str = "reissuer.example.com";
 const ISSUERS: [&str; 2] = ["https://kubernetes.default.svc.cluster.local", "https://second.example.com"];
@@ -212,11 +213,11 @@ impl Host {
             Step::Get { jwks } => {
                 let path = if *jwks { "/openid/v1/jwks" } else { "/.well-known/openid-configuration" };
                 let route = Route::of(self.reissuer.routes(), b"GET", HOST.as_bytes(), path.as_bytes());
-                self.send(Request::new(route, [], Body::None), Sent::Document);
+                self.send(Request::new(route, NO_HEADERS, Body::None), Sent::Document);
             }
             Step::NotOurs => {
                 let route = Route::of(self.reissuer.routes(), b"POST", b"app.example.com", b"/reissue");
-                let request = Request::new(route, [], Body::None);
+                let request = Request::new(route, NO_HEADERS, Body::None);
                 assert_eq!(self.reissuer.handle(&request, self.now), Outcome::Pass);
             }
             Step::Fetch => self.fetch(),
@@ -447,7 +448,7 @@ impl Host {
     /// The JWKS document at this moment.
     fn served(&mut self) -> Vec<u8> {
         let route = Route::of(self.reissuer.routes(), b"GET", HOST.as_bytes(), b"/openid/v1/jwks");
-        match self.reissuer.handle(&Request::new(route, [], Body::None), self.now) {
+        match self.reissuer.handle(&Request::new(route, NO_HEADERS, Body::None), self.now) {
             Outcome::Respond(response) if response.status == 200 => response.body.to_vec(),
             outcome => panic!("{outcome:?}: what was signed cannot be verified"),
         }

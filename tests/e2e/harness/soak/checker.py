@@ -194,7 +194,7 @@ class Checker:
         moments = self.world.clocks.unix_between(begin, end)
         # Issued just now, or given again while half of its life or more is left.
         half = (claims["exp"] - issued + 1) // 2
-        if not any(issued <= last and claims["exp"] - max(first, issued) >= half for first, last in moments):
+        if not any(first <= issued <= last or issued < first <= claims["exp"] - half for first, last in moments):
             raise Wrong(f"iat {issued}, and the gateway's clock stood within {self.world.clocks.unix_between(begin, end)}")
         _expect("claims", claims, {
             "iss": ISSUER, "sub": subject["sub"], "aud": asked.audience or configuration.audiences[0],
