@@ -158,8 +158,6 @@ def _rust_flags(target: str) -> List[str]:
         flags += ["--cfg", 'cpubits="32"']
         # SHA-2 as loops: 16 KB less of the module; 4.0 us for each KiB that is hashed instead of 3.1, and no difference in signing.
         flags += ["--cfg", 'sha2_backend_soft="compact"']
-        # Without it, each function's and each datum's number takes five bytes, however small it is.
-        flags += ["-Clink-arg=--compress-relocations"]
     return flags
 
 
