@@ -312,6 +312,11 @@ pub(crate) struct Quoted<'a>(pub &'a str);
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("\"")?;
+        // Nearly all of what is quoted needs no escapes.
+        if self.0.len() <= 256 && self.0.bytes().all(|byte| matches!(byte, b' '..=b'~') && !b"\"'\\".contains(&byte)) {
+            f.write_str(self.0)?;
+            return f.write_str("\"");
+        }
         for character in self.0.chars().take(256) {
             write!(f, "{}", character.escape_default())?;
         }

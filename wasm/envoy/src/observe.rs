@@ -12,9 +12,9 @@ use crate::hostcalls::{self, LogLevel, Metric};
 
 /// How many requests wait, in all workers together
 const WAITING: &str = "jwt_reissuer.waiting";
-/// Most lines of refusals that are the caller's fault, in a second of a worker: whoever sends garbage must not fill a disk, nor
-/// take the worker's time for writing of it. All are counted.
-const REFUSALS_A_SECOND: u32 = 50;
+/// Most lines in a second of a worker of what anybody can cause as often as they like: refusals that are the caller's fault, and
+/// tokens that are given again. They must not fill a disk, nor take the worker's time. All are counted.
+const LINES_A_SECOND: u32 = 50;
 /// Between two times that gauges are written: a reader sees no more.
 const GAUGE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -25,8 +25,9 @@ pub(crate) struct Observer {
     gauges: Sorted<String, u32>,
     /// When gauges were last written, by the monotonic clock
     written: Option<Duration>,
-    /// Refusals by callers' fault in the second that began then
-    refusals: u32,
+    /// Refusals by callers' fault, and tokens given again, in the second that began then
+    refused: u32,
+    given_again: u32,
     second: Duration,
     /// Whose crypto is used: that never changes
     crypto: Vec<Gauge>,
@@ -54,8 +55,7 @@ impl Observer {
             Level::Warn => LogLevel::Warn,
             Level::Error => LogLevel::Error,
         };
-        let is_callers_fault = matches!(event, Event::Rejected { .. }) && event.level() == Level::Info;
-        if (!is_callers_fault || self.is_worth_a_line(now)) && hostcalls::logs(level) {
+        if self.is_worth_a_line(event, now) && hostcalls::logs(level) {
             hostcalls::log(level, &event.to_string());
         }
         for name in event.counters() {
@@ -65,22 +65,29 @@ impl Observer {
         }
     }
 
-    /// Whether a refusal is one of the few of its second.
-    fn is_worth_a_line(&mut self, now: Now) -> bool {
+    /// Whether an event is none of those that come as often as somebody likes, or one of the few of its second.
+    fn is_worth_a_line(&mut self, event: &Event, now: Now) -> bool {
         self.turn(now);
-        self.refusals = self.refusals.saturating_add(1);
-        self.refusals <= REFUSALS_A_SECOND
+        let count = match event {
+            Event::Rejected { .. } if event.level() == Level::Info => &mut self.refused,
+            Event::Issued { repeated: true, .. } => &mut self.given_again,
+            _ => return true,
+        };
+        *count = count.saturating_add(1);
+        *count <= LINES_A_SECOND
     }
 
-    /// Ends a second, and says how many refusals of it have no line.
+    /// Ends a second, and says how many of it have no line.
     fn turn(&mut self, now: Now) {
         if now.monotonic.saturating_sub(self.second) < Duration::from_secs(1) {
             return;
         }
         self.second = now.monotonic;
-        let silent = std::mem::take(&mut self.refusals).saturating_sub(REFUSALS_A_SECOND);
-        if silent > 0 && hostcalls::logs(LogLevel::Info) {
-            hostcalls::log(LogLevel::Info, &format!("rejected {silent} more within a second, each of them counted"));
+        for (what, count) in [("rejected", &mut self.refused), ("issued again", &mut self.given_again)] {
+            let silent = std::mem::take(count).saturating_sub(LINES_A_SECOND);
+            if silent > 0 && hostcalls::logs(LogLevel::Info) {
+                hostcalls::log(LogLevel::Info, &format!("{what} {silent} more within a second, each of them counted"));
+            }
         }
     }
 

@@ -198,6 +198,22 @@ fn no_token_and_no_key_is_in_any_log_line() {
 }
 
 #[test]
+fn a_flood_of_tokens_given_again_has_fifty_lines_a_second_and_each_is_counted() {
+    let envoy = warm();
+    let token = token();
+    for _ in 0..300 {
+        assert_eq!(envoy.send(&Request::reissue(&token)).status(), Some(200));
+    }
+    let lines = log_lines().iter().filter(|line| line.starts_with("issued again issuer=")).count();
+    // A second may have ended meanwhile.
+    assert!(lines == 50 || lines == 100, "{lines}");
+    assert_eq!((count("jwt_reissuer.issued"), count("jwt_reissuer.issued_again")), (300, 299));
+    std::thread::sleep(std::time::Duration::from_millis(1010));
+    envoy.tick();
+    assert!(log_lines().iter().any(|line| line.starts_with("issued again ") && line.ends_with(" of them counted")));
+}
+
+#[test]
 fn a_flood_of_refusals_has_fifty_lines_a_second_and_each_is_counted() {
     let envoy = warm();
     let lines = || log_lines().iter().filter(|line| line.starts_with("rejected status=401")).count();
