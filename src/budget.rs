@@ -1,8 +1,9 @@
 //! How much of a worker's time signatures may take: everybody else's requests need the same worker.
 //!
-//! Time is earned at a share of the clock's pace, up to what a burst may take, and spent by every signature that is checked or
-//! made. Who comes while nothing is left is told to come again. While less than half of a burst is left, no subject may have more
-//! than a quarter of what is earned in a second, so that one that asks too often takes it from itself first.
+//! Time is earned at a share of the clock's pace, a few milliseconds of it at most, and spent by every signature that is checked or
+//! made. Who comes while there is none waits for its turn, so that signatures and everybody else's requests alternate; who would wait
+//! for longer than half a second is told to come again. Once the wait is half of that, no subject may have more than a quarter of
+//! what is earned in a second, so that one that asks too often takes it from itself first.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -12,12 +13,18 @@ use crate::clock::Monotonic;
 use crate::error::Rejection;
 use crate::sorted::Sorted;
 
-/// What may be spent at once after a quiet while.
-const BURST: Duration = Duration::from_millis(250);
+/// What may be spent at once after a quiet while: as long as that nobody else has the worker.
+const SLICE: Duration = Duration::from_millis(3);
+/// The longest wait for a turn.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// How long it is remembered what a subject has spent.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Most subjects of whom it is remembered.
 const MAX_SUBJECTS: usize = 4096;
+/// What a signature is taken to cost before there was one.
+const FIRST_COST: Duration = Duration::from_millis(1);
+/// What one piece of work is charged at most: time in which the whole machine stood still was nobody's work.
+const LONGEST_WORK: Duration = Duration::from_millis(100);
 /// All of a worker's time: then nothing is counted.
 const EVERYTHING: u32 = 100;
 
@@ -28,8 +35,10 @@ pub(crate) struct Budget {
     /// What there is, and since when; less than nothing after a signature that took longer than there was time for
     credit: Credit,
     at: Monotonic,
+    /// What the last few have cost, once there was one
+    cost: Option<Duration>,
     window: Monotonic,
-    by_subject: Sorted<String, Duration>,
+    by_subject: Sorted<Subject, Duration>,
     work: Option<Work>,
 }
 
@@ -39,12 +48,23 @@ enum Credit {
     Owed(Duration),
 }
 
+/// When a signature may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Now,
+    /// When those who wait already have had theirs, and there is time again
+    Later,
+}
+
+/// Place of a trusted issuer, and a subject: two issuers may have one of the same name.
+type Subject = (usize, String);
+
 /// Work on signatures that has begun.
 #[derive(Debug)]
 struct Work {
     began: Monotonic,
     /// Who is charged for it, once it is known who it is
-    subject: Option<String>,
+    subject: Option<Subject>,
 }
 
 impl Budget {
@@ -52,8 +72,9 @@ impl Budget {
     pub(crate) const fn new(percent: u32) -> Self {
         Self {
             percent,
-            credit: Credit::Left(BURST),
+            credit: Credit::Left(SLICE),
             at: Duration::ZERO,
+            cost: None,
             window: Duration::ZERO,
             by_subject: Sorted::new(),
             work: None,
@@ -67,36 +88,51 @@ impl Budget {
         }
         match self.credit_at(now) {
             Credit::Left(left) if left > Duration::ZERO => Duration::ZERO,
-            // A millisecond more, so that there is something then.
-            Credit::Left(_) => Duration::from_millis(1),
-            Credit::Owed(owed) => self.time_to_earn(owed).saturating_add(Duration::from_millis(1)),
+            Credit::Left(_) => Duration::from_micros(1),
+            // A little more, so that there is something then.
+            Credit::Owed(owed) => self.time_to_earn(owed).saturating_add(Duration::from_micros(1)),
         }
     }
 
-    /// Begins work for a subject, which may not be who it says it is. One that has waited has its turn in any case.
+    /// Goes on with what another one has counted.
+    pub(crate) fn inherit(&mut self, before: &Self) {
+        let Self { credit, at, cost, window, by_subject, .. } = before;
+        (self.credit, self.at, self.cost, self.window) = (*credit, *at, *cost, *window);
+        self.by_subject = by_subject.clone();
+    }
+
+    /// When a subject of the trusted issuer in that place may have its signatures, where so many wait already. It may not be who it
+    /// says it is.
     ///
     /// # Errors
     /// [`Rejection::OverBudget`], [`Rejection::SubjectOverBudget`]
-    pub(crate) fn begin(&mut self, subject: &str, now: Monotonic, has_waited: bool) -> Result<(), Rejection> {
-        if self.percent < EVERYTHING {
-            let free_in = self.free_in(now);
-            if free_in > Duration::ZERO && !has_waited {
-                return Err(Rejection::OverBudget { retry_after: free_in.as_secs().saturating_add(1) });
-            }
-            if !has_waited && self.is_short(now) && self.has_had_its_part(subject, now) {
-                return Err(Rejection::SubjectOverBudget);
-            }
+    pub(crate) fn turn(&self, issuer: usize, sub: &str, waiting: usize, now: Monotonic) -> Result<Turn, Rejection> {
+        let free_in = self.free_in(now);
+        if self.percent >= EVERYTHING || (free_in.is_zero() && waiting == 0) {
+            return Ok(Turn::Now);
         }
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let wait = self.time_to_earn(self.cost.unwrap_or(FIRST_COST).saturating_mul(waiting)).saturating_add(free_in);
+        if wait > LONGEST_WAIT {
+            return Err(Rejection::OverBudget { retry_after: wait.as_secs().saturating_add(1) });
+        }
+        if wait.saturating_mul(2) > LONGEST_WAIT && self.has_had_its_part(&(issuer, sub.to_owned()), now) {
+            return Err(Rejection::SubjectOverBudget { sub: sub.to_owned() });
+        }
+        Ok(Turn::Later)
+    }
+
+    /// Work begins.
+    pub(crate) fn begin(&mut self, now: Monotonic) {
         self.work = Some(Work { began: now, subject: None });
-        Ok(())
     }
 
     /// The work is for this subject: its token was verified.
-    pub(crate) fn is_for(&mut self, subject: &str) {
+    pub(crate) fn is_for(&mut self, issuer: usize, sub: &str) {
         if self.percent < EVERYTHING
             && let Some(work) = &mut self.work
         {
-            work.subject = Some(subject.to_owned());
+            work.subject = Some((issuer, sub.to_owned()));
         }
     }
 
@@ -111,19 +147,21 @@ impl Budget {
         if self.percent >= EVERYTHING {
             return;
         }
-        let spent = now.saturating_sub(began);
+        let spent = now.saturating_sub(began).min(LONGEST_WORK);
         self.credit = match self.credit_at(began) {
             Credit::Left(left) if left >= spent => Credit::Left(left.saturating_sub(spent)),
             Credit::Left(left) => Credit::Owed(spent.saturating_sub(left)),
             Credit::Owed(owed) => Credit::Owed(owed.saturating_add(spent)),
         };
         self.at = began;
+        let before = self.cost.unwrap_or(spent);
+        self.cost = before.saturating_mul(3).saturating_add(spent).checked_div(4);
         if now.saturating_sub(self.window) >= WINDOW {
             self.window = now;
             self.by_subject.clear();
         }
         if let Some(subject) = subject {
-            if let Some(before) = self.by_subject.get_mut(subject.as_str()) {
+            if let Some(before) = self.by_subject.get_mut(&subject) {
                 *before = before.saturating_add(spent);
             } else if self.by_subject.len() < MAX_SUBJECTS {
                 self.by_subject.insert(subject, spent);
@@ -131,12 +169,8 @@ impl Budget {
         }
     }
 
-    fn is_short(&self, now: Monotonic) -> bool {
-        !matches!(self.credit_at(now), Credit::Left(left) if left.saturating_mul(2) >= BURST)
-    }
-
     /// Whether it has spent a quarter of what is earned in a second or more, in the last one.
-    fn has_had_its_part(&self, subject: &str, now: Monotonic) -> bool {
+    fn has_had_its_part(&self, subject: &Subject, now: Monotonic) -> bool {
         let is_current = now.saturating_sub(self.window) < WINDOW;
         let spent = self.by_subject.get(subject).copied().unwrap_or_default();
         is_current && spent.saturating_mul(4) >= self.earned_in(WINDOW)
@@ -145,9 +179,9 @@ impl Budget {
     fn credit_at(&self, now: Monotonic) -> Credit {
         let earned = self.earned_in(now.saturating_sub(self.at));
         match self.credit {
-            Credit::Left(left) => Credit::Left(left.saturating_add(earned).min(BURST)),
+            Credit::Left(left) => Credit::Left(left.saturating_add(earned).min(SLICE)),
             Credit::Owed(owed) if owed > earned => Credit::Owed(owed.saturating_sub(earned)),
-            Credit::Owed(owed) => Credit::Left(earned.saturating_sub(owed).min(BURST)),
+            Credit::Owed(owed) => Credit::Left(earned.saturating_sub(owed).min(SLICE)),
         }
     }
 

@@ -123,7 +123,10 @@ pub enum Rejection {
         retry_after: u64,
     },
     /// There is little of that time left, and this subject has had more than its part of it.
-    SubjectOverBudget,
+    SubjectOverBudget {
+        /// Who it says it is; its signature is not checked
+        sub: String,
+    },
 }
 
 /// What kind of problem it is, by status, RFC 6750 error code and text for the client.
@@ -171,7 +174,7 @@ impl Rejection {
             Self::SigningKeysUnavailable { .. } => "signing_keys_unavailable",
             Self::TooManyWaiting => "too_many_waiting",
             Self::OverBudget { .. } => "over_budget",
-            Self::SubjectOverBudget => "subject_over_budget",
+            Self::SubjectOverBudget { .. } => "subject_over_budget",
         }
     }
 
@@ -208,7 +211,7 @@ impl Rejection {
             Self::IssuerKeysUnavailable { retry_after }
             | Self::SigningKeysUnavailable { retry_after }
             | Self::OverBudget { retry_after } => response.header("retry-after", format!("{retry_after}")),
-            Self::TooManyWaiting | Self::SubjectOverBudget => response.header("retry-after", "1"),
+            Self::TooManyWaiting | Self::SubjectOverBudget { .. } => response.header("retry-after", "1"),
             _ => response,
         }
     }
@@ -278,7 +281,7 @@ impl Rejection {
                 Problem { status: 503, title: "Service Unavailable", error: None, detail: None }
             }
             // RFC 6585 section 4
-            Self::OverBudget { .. } | Self::SubjectOverBudget => Problem {
+            Self::OverBudget { .. } | Self::SubjectOverBudget { .. } => Problem {
                 status: 429,
                 title: "Too Many Requests",
                 error: None,
@@ -299,6 +302,7 @@ impl fmt::Display for Rejection {
             Self::NotYetValid { nbf, now } => write!(f, " (nbf {nbf}, now {now})"),
             Self::IssuedInTheFuture { iat, now } | Self::TooOld { iat, now } => write!(f, " (iat {iat}, now {now})"),
             Self::UnknownKey { kid } => write!(f, " (kid {})", Quoted(kid)),
+            Self::SubjectOverBudget { sub } => write!(f, " (sub {})", Quoted(sub)),
             _ => Ok(()),
         }
     }

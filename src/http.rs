@@ -255,6 +255,12 @@ impl Request {
         Self { route, headers: kept.collect(), body }
     }
 
+    /// Whether it is one for a token.
+    #[must_use]
+    pub fn wants_token(&self) -> bool {
+        matches!(&self.route, Route::Ours { endpoint, .. } if endpoint.is_token())
+    }
+
     /// The field of that name, of those in [`Request::HEADERS`].
     #[must_use]
     pub fn field(&self, name: &str) -> Field<'_> {

@@ -11,7 +11,7 @@
 //!   UnverifiedToken::of                   strict compact JWS                   token
 //!     .examine(issuer, now)               -> PlausibleToken: claims would do   token
 //!   KeyCache::find(kid)                   Found | Pending | Absent             jwks, source
-//!   Budget::begin(sub)                    is there time for signatures?        budget
+//!   Budget::turn(sub)                     is there time for signatures?        budget
 //!     .verify(key, crypto)                -> SubjectToken                      token, crypto
 //!   policy::allow                         -> Grant: audience and expiry        policy
 //!   Claims::of(&subject, rules, grant)    what goes in                         claims
@@ -56,7 +56,7 @@
 //! let bearer = (b"authorization".to_vec(), format!("Bearer {token}").into_bytes());
 //! let request = Request::new(route, [bearer], Body::None);
 //! let Outcome::Defer(key) = reissuer.handle(&request, now) else { panic!("there are no keys yet") };
-//! assert_eq!(key, SourceKey::Jwks(0));
+//! assert_eq!(key, SourceKey::Jwks(0).into());
 //! reissuer.wait(1, request, key, now).expect("there is room");
 //!
 //! // The host makes the fetches that are due, and reports what came.
@@ -123,4 +123,4 @@ pub use config::{Config, ConfigError};
 pub use fetch::{Answer, Fetch, FetchId};
 pub use reissuer::{Outcome, Reissuer};
 pub use source::SourceKey;
-pub use waiting::{MAX_WAITING, StreamId};
+pub use waiting::{MAX_WAITING, StreamId, WaitsFor};

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use chacha20::rand_core::{Rng as _, SeedableRng as _};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Turn};
 use crate::claims::{self, Claims};
 use crate::clock::Now;
 use crate::config::{Config, ConfigError};
@@ -72,14 +72,14 @@ pub enum Outcome {
         limit: usize,
     },
     /// Give it to [`Reissuer::wait`]; it is answered by [`Reissuer::poll_waiting`].
-    Defer(SourceKey),
+    Defer(WaitsFor),
 }
 
 /// Why a request is not answered yet, or not by us.
 enum Stop {
     Pass,
     NeedBody,
-    Wait(SourceKey),
+    Wait(WaitsFor),
     /// What was presented, where its SHA-256 is known already
     Reject(Rejection, Option<Fingerprint>),
 }
@@ -120,6 +120,7 @@ impl Reissuer {
     /// just now, or because what the secret holds now is no use. A signer that is not trusted any more is not trusted then.
     pub fn inherit(&mut self, before: &Self, now: Now) {
         self.signing_latched |= before.signing_latched;
+        self.budget.inherit(&before.budget);
         let Self { sources, config, crypto, rng, .. } = self;
         let event = sources.inherit(config, &before.sources, &before.config, &**crypto, rng, now);
         event.into_iter().for_each(|event| self.note(event));
@@ -155,17 +156,29 @@ impl Reissuer {
         self.budget.end(now.monotonic);
     }
 
-    /// Keeps a deferred request until what it waits for has come, for a little longer than one fetch may take.
+    /// Keeps a deferred request until what it waits for has come, for a little longer than one fetch may take; or until its turn,
+    /// which always comes.
     ///
     /// # Errors
     /// The answer to send at once, where too many wait.
-    pub fn wait(&mut self, stream: StreamId, mut request: Request, key: SourceKey, now: Now) -> Result<(), Response> {
+    pub fn wait(
+        &mut self,
+        stream: StreamId,
+        mut request: Request,
+        waits_for: impl Into<WaitsFor>,
+        now: Now,
+    ) -> Result<(), Response> {
+        let waits_for = waits_for.into();
         // What was read has been judged before anything was waited for, and would be kept a thousand times.
         if matches!(request.body, Body::Read(_)) {
             request.body = Body::None;
         }
-        let until = now.monotonic.saturating_add(key.timeout(&self.config)).saturating_add(PATIENCE);
-        self.keep_waiting(Waiting { stream, request, waits_for: WaitsFor::Source(key), until })
+        let timeout = match waits_for {
+            WaitsFor::Source(key) => key.timeout(&self.config),
+            WaitsFor::Body | WaitsFor::Turn => Duration::ZERO,
+        };
+        let until = now.monotonic.saturating_add(timeout).saturating_add(PATIENCE);
+        self.keep_waiting(Waiting { stream, request, waits_for, until })
     }
 
     /// Keeps a request until its body has come, but not for ever.
@@ -186,33 +199,32 @@ impl Reissuer {
     /// cost a signature, and a gateway's worker has others to serve. `None` does not mean that all are answered:
     /// [`Reissuer::next_tick`] says when to call it again.
     pub fn poll_waiting(&mut self, now: Now) -> Option<(StreamId, Response)> {
-        // Who has waited is not sent away, but waits until there is time.
-        if self.budget.free_in(now.monotonic) > Duration::ZERO {
-            return None;
-        }
+        let may_sign = self.budget.free_in(now.monotonic).is_zero();
         for _ in 0..HANDLED_AT_ONCE {
             let (place, Waiting { stream, request, waits_for, until }) = {
                 let Self { waiting, sources, .. } = self;
-                waiting.leave(now.monotonic, |key| !sources.is_pending(key, now.monotonic))?
+                waiting.leave(now.monotonic, may_sign, |key| !sources.is_pending(key, now.monotonic))?
             };
-            let WaitsFor::Source(waited) = waits_for else {
+            if waits_for == WaitsFor::Body {
                 return Some((stream, self.reject(Rejection::BodyNotRead, &request)));
-            };
-            let response = match self.answer(&request, now, Some(waited)) {
+            }
+            let response = match self.answer(&request, now, Some(waits_for)) {
                 Ok(response) => response,
                 Err(Stop::Reject(rejection, token)) => self.refuse(rejection, token, &request),
                 Err(Stop::Wait(key)) if until > now.monotonic => {
-                    self.waiting.stay(place, Waiting { stream, request, waits_for: WaitsFor::Source(key), until });
+                    self.waiting.stay(place, Waiting { stream, request, waits_for: key, until });
                     continue;
                 }
-                Err(Stop::Wait(SourceKey::Jwks(_))) => {
+                Err(Stop::Wait(WaitsFor::Source(SourceKey::Jwks(_)))) => {
                     self.reject(Rejection::IssuerKeysUnavailable { retry_after: 1 }, &request)
                 }
-                Err(Stop::Wait(SourceKey::Keyring)) => {
+                Err(Stop::Wait(WaitsFor::Source(SourceKey::Keyring))) => {
                     self.reject(Rejection::SigningKeysUnavailable { retry_after: 1 }, &request)
                 }
-                // A request that waited was ours and had been read.
-                Err(Stop::Pass | Stop::NeedBody) => self.reject(Rejection::NotFound, &request),
+                // A request that waited was ours and had been read, and has its turn.
+                Err(Stop::Pass | Stop::NeedBody | Stop::Wait(WaitsFor::Body | WaitsFor::Turn)) => {
+                    self.reject(Rejection::NotFound, &request)
+                }
             };
             return Some((stream, response));
         }
@@ -257,7 +269,10 @@ impl Reissuer {
     #[must_use]
     pub fn next_tick(&self, now: Now) -> Duration {
         let is_ready = |key| !self.sources.is_pending(key, now.monotonic);
-        if self.waiting.any_ready(now.monotonic, is_ready) {
+        if self.waiting.any_ready(now.monotonic, false, is_ready) {
+            return Duration::ZERO;
+        }
+        if self.waiting.any_ready(now.monotonic, true, is_ready) {
             return self.budget.free_in(now.monotonic).min(LONGEST_TICK);
         }
         let next = self.waiting.next_deadline().unwrap_or(Duration::MAX).min(self.sources.next_poll(&self.config));
@@ -270,7 +285,7 @@ impl Reissuer {
         self.waiting.len()
     }
 
-    fn answer(&mut self, request: &Request, now: Now, waited: Option<SourceKey>) -> Result<Response, Stop> {
+    fn answer(&mut self, request: &Request, now: Now, waited: Option<WaitsFor>) -> Result<Response, Stop> {
         match &request.route {
             Route::NotOurs => Err(Stop::Pass),
             Route::Refused(rejection) => Err(rejection.clone().into()),
@@ -292,7 +307,7 @@ impl Reissuer {
         method: Method,
         request: &Request,
         now: Now,
-        waited: Option<SourceKey>,
+        waited: Option<WaitsFor>,
     ) -> Result<Response, Stop> {
         let loaded = self.loaded(now, waited)?;
         let documents = loaded.documents(now.unix).ok_or(Rejection::SigningKeysUnavailable { retry_after: 1 })?;
@@ -306,13 +321,14 @@ impl Reissuer {
         endpoint: Endpoint,
         request: &Request,
         now: Now,
-        waited: Option<SourceKey>,
+        waited: Option<WaitsFor>,
     ) -> Result<Response, Stop> {
         request.check_body(endpoint)?;
         let bearer = request.bearer()?;
-        let asked = request.audience()?;
+        // Of the query alone, whatever the token is, so that nothing of the token can be learned by it.
+        let audience = policy::audience(&self.config, request.audience()?)?;
         let presented = PresentedToken::new(bearer, self.config.max_token_bytes)?;
-        self.reissue_presented(endpoint, request, &presented, asked, now, waited).map_err(|stop| match stop {
+        self.reissue_presented(endpoint, request, &presented, audience, now, waited).map_err(|stop| match stop {
             Stop::Reject(rejection, _) => Stop::Reject(rejection, Some(presented.sha256())),
             stop => stop,
         })
@@ -323,14 +339,11 @@ impl Reissuer {
         endpoint: Endpoint,
         request: &Request,
         presented: &PresentedToken<'_>,
-        asked: Option<&[u8]>,
+        audience: usize,
         now: Now,
-        waited: Option<SourceKey>,
+        waited: Option<WaitsFor>,
     ) -> Result<Response, Stop> {
-        let audience = policy::audience(&self.config, asked);
-        if let Ok(audience) = audience
-            && let Some((issued, told)) = self.issued_before(presented.sha256(), audience, now)
-        {
+        if let Some((issued, told)) = self.issued_before(presented.sha256(), audience, now) {
             self.check_form(endpoint, request)?;
             self.note(Event::Issued { issue: told, repeated: true });
             return Ok(issued.respond(request, now));
@@ -343,7 +356,7 @@ impl Reissuer {
         let issuer = issuer.name.clone();
         self.check_form(endpoint, request)?;
 
-        let key = SourceKey::Jwks(index);
+        let key = SourceKey::Jwks(index).into();
         let cache = self.sources.keys_of(index).ok_or(Rejection::UnknownIssuer)?;
         match cache.find(plausible.kid(), now.monotonic, waited == Some(key)) {
             Find::Found => {}
@@ -356,16 +369,22 @@ impl Reissuer {
         let (signing_kid, signing_key) = self.can_sign(&loaded.keyring, now)?;
         let signer = Signer::new(signing_kid, signing_key);
         let kid = plausible.kid().to_string();
-        let Some(key) = self.sources.keys_of(index).and_then(|cache| cache.key(&kid, now.monotonic)) else {
+        let Some(key) = self.sources.key_of(index, &kid, now.monotonic) else {
             return Err(Rejection::UnknownKey { kid }.into());
         };
         plausible.check_signature_form(key)?;
-        let audience = audience?;
-        self.budget.begin(plausible.claimed_subject(), now.monotonic, waited.is_some())?;
+        // Who has waited, for keys or for this, has its turn now.
+        if waited.is_none() {
+            let waiting = self.waiting.in_line(now.monotonic, |key| !self.sources.is_pending(key, now.monotonic));
+            if self.budget.turn(index, plausible.claimed_subject(), waiting, now.monotonic)? == Turn::Later {
+                return Err(Stop::Wait(WaitsFor::Turn));
+            }
+        }
+        self.budget.begin(now.monotonic);
 
         let proof = self.repeats.proof(presented.sha256());
         let subject = plausible.verify_unless(proof, key, &*self.crypto)?;
-        self.budget.is_for(subject.sub());
+        self.budget.is_for(index, subject.sub());
         let grant = policy::allow(&self.config, &subject, audience, now.unix)?;
         let jti = claims::random_jti(&mut self.rng);
         let claims = Claims::of(&subject, &self.config.claims, self.config.issuer.as_text(), &grant, now.unix, jti);
@@ -443,10 +462,10 @@ impl Reissuer {
         }
     }
 
-    fn loaded(&self, now: Now, waited: Option<SourceKey>) -> Result<Arc<Loaded>, Stop> {
+    fn loaded(&self, now: Now, waited: Option<WaitsFor>) -> Result<Arc<Loaded>, Stop> {
         match self.sources.keyring(now.monotonic) {
             State::Ready(loaded) => Ok(Arc::clone(loaded)),
-            State::Pending if waited != Some(SourceKey::Keyring) => Err(Stop::Wait(SourceKey::Keyring)),
+            State::Pending if waited != Some(SourceKey::Keyring.into()) => Err(Stop::Wait(SourceKey::Keyring.into())),
             State::Pending => Err(Rejection::SigningKeysUnavailable { retry_after: 1 }.into()),
             State::Failed { retry_in } => {
                 let retry_after = retry_in.as_secs().saturating_add(1);
@@ -465,8 +484,8 @@ impl Reissuer {
 
     fn refuse(&mut self, rejection: Rejection, token: Option<Fingerprint>, request: &Request) -> Response {
         let response = rejection.to_response();
-        let is_token = matches!(&request.route, Route::Ours { endpoint, .. } if endpoint.is_token());
-        let token = token.or_else(|| if is_token { request.bearer().ok().map(Fingerprint::of) } else { None });
+        let token =
+            token.or_else(|| if request.wants_token() { request.bearer().ok().map(Fingerprint::of) } else { None });
         self.note(Event::Rejected { rejection, token });
         response
     }

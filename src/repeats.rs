@@ -20,6 +20,9 @@ const MAX_TOKENS: usize = 2048;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// What each of both takes beside its texts: places in the lists, ids and numbers.
 const OVERHEAD: usize = 256;
+/// Bytes that a key is taken to have, RSA of 2,048 bits: it is shared with the set it is of, and with other tokens, for as long as
+/// that is in use.
+const KEY_BYTES: usize = 294;
 
 /// The memory.
 #[derive(Default)]
@@ -85,15 +88,14 @@ impl Repeats {
         let token = subject.proof().token();
         if self.tokens.get(&token).is_none() {
             self.order.push_back(token);
-            self.bytes = self.bytes.saturating_add(OVERHEAD);
             let (proof, times) = (subject.proof().clone(), subject.times());
-            let new = Remembered { issuer, kid: String::new(), proof, times, issued: Vec::with_capacity(1) };
+            let new = Remembered { issuer, kid: kid.to_string(), proof, times, issued: Vec::with_capacity(1) };
+            self.bytes = self.bytes.saturating_add(new.bytes());
             self.tokens.insert(token, Box::new(new));
         }
         let Some(remembered) = self.tokens.get_mut(&token) else { return };
-        // The set that it was verified by may be another by now, with the same key under another id.
-        remembered.kid.clear();
-        remembered.kid.push_str(kid);
+        // The cluster's key of that id may be another one by now, by which it was verified again. One is as long as the other, or
+        // nearly.
         remembered.proof = subject.proof().clone();
         let added = reusable.bytes();
         let taken = match remembered.issued.iter_mut().find(|before| before.audience == reusable.audience) {
@@ -104,17 +106,18 @@ impl Repeats {
             }
         };
         self.bytes = self.bytes.saturating_add(added).saturating_sub(taken);
-        while self.order.len() > MAX_TOKENS || self.bytes > MAX_BYTES {
+        while (self.order.len() > MAX_TOKENS || self.bytes > MAX_BYTES) && !self.order.is_empty() {
             self.forget_oldest();
         }
     }
 
     /// Forgets what was issued: our keys have changed.
     pub(crate) fn forget_issued(&mut self) {
+        self.bytes = 0;
         for remembered in self.tokens.values_mut() {
             remembered.issued = Vec::new();
+            self.bytes = self.bytes.saturating_add(remembered.bytes());
         }
-        self.bytes = self.tokens.len().saturating_mul(OVERHEAD);
     }
 
     fn forget_oldest(&mut self) {
@@ -125,7 +128,8 @@ impl Repeats {
 
 impl Remembered {
     fn bytes(&self) -> usize {
-        self.issued.iter().fold(OVERHEAD, |bytes, issued| bytes.saturating_add(issued.bytes()))
+        let own = OVERHEAD.saturating_add(self.kid.len()).saturating_add(KEY_BYTES);
+        self.issued.iter().fold(own, |bytes, issued| bytes.saturating_add(issued.bytes()))
     }
 }
 
@@ -150,5 +154,65 @@ impl Signer {
     /// Whether it is this key under this id.
     pub(crate) fn is(&self, kid: &str, key: &VerifyingKey) -> bool {
         self.kid == kid && *self.spki == *key.spki_der()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests")]
+mod tests {
+    use alloc::format;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::text::Text;
+
+    fn reusable(audience: usize, length: usize, exp: u64) -> Reusable {
+        let token = Fingerprint::of(&[]);
+        let text = |length: usize| Text::from("x".repeat(length));
+        let told = Issue {
+            issuer: text(4),
+            sub: text(length),
+            audience: text(3),
+            exp,
+            jti: text(36),
+            subject_jti: None,
+            token,
+        };
+        let signer = Signer { kid: "kid".into(), spki: Arc::from([]) };
+        let token = IssuedToken { text: "t".repeat(length).into(), exp };
+        Reusable { audience, iat: 0, token, signer, told: Arc::new(told) }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_said_to_be_taken_is_taken_and_never_more_than_there_may_be(
+            steps in prop::collection::vec((0..40_u8, 0..3_usize, 0..200_000_usize, any::<bool>(), 1..50_u64), 1..120),
+        ) {
+            let (mut repeats, mut now) = (Repeats::default(), 0);
+            for (token, audience, length, forgets, exp) in steps {
+                if forgets && token == 0 {
+                    repeats.forget_issued();
+                }
+                now += u64::from(token % 2);
+                // The same token has the same end.
+                let ends = now + exp - (now + exp) % 8 + 8;
+                let subject = SubjectToken::for_tests(format!("{token} {ends}").as_bytes(), ends);
+                repeats.remember((0, "kid"), &subject, reusable(audience, length, exp), now);
+                let bytes: usize = repeats.order.iter().map(|token| repeats.tokens.get(token).unwrap().bytes()).sum();
+                prop_assert_eq!((repeats.bytes, repeats.order.len()), (bytes, repeats.tokens.len()));
+                prop_assert!(bytes <= MAX_BYTES && repeats.order.len() <= MAX_TOKENS);
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_expired_goes_when_something_comes() {
+        let mut repeats = Repeats::default();
+        for (token, exp, now) in [(1, 10, 0), (2, 30, 0), (3, 30, 10)] {
+            repeats.remember((0, "kid"), &SubjectToken::for_tests(&[token], exp), reusable(0, 1, exp), now);
+        }
+        assert!(repeats.proof(Fingerprint::of(&[1])).is_none());
+        assert!([2, 3].iter().all(|token| repeats.proof(Fingerprint::of(&[*token])).is_some()));
     }
 }

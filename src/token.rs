@@ -265,6 +265,16 @@ impl Proof {
     }
 }
 
+#[cfg(test)]
+impl SubjectToken {
+    /// One that nobody signed, for tests of what is remembered.
+    pub(crate) fn for_tests(text: &[u8], exp: u64) -> Self {
+        let subject = SubjectClaims { sub: Text::fixed("sub"), times: Times { exp, nbf: 0, iat: 0 }, jti: None };
+        let proof = Proof { token: Fingerprint::of(text), key: Arc::from([]) };
+        Self { subject, claims: Object::default(), proof }
+    }
+}
+
 impl SubjectToken {
     /// Its `sub`, `system:serviceaccount:<namespace>:<name>`.
     #[must_use]

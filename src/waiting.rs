@@ -1,6 +1,7 @@
 //! Requests that wait, for something to be fetched or for their own body: bounded in number and in time, answered in the
 //! order they came.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::clock::Monotonic;
@@ -33,6 +34,14 @@ pub enum WaitsFor {
     Source(SourceKey),
     /// The rest of itself
     Body,
+    /// Its turn: signatures have taken all the time that they may for now
+    Turn,
+}
+
+impl From<SourceKey> for WaitsFor {
+    fn from(key: SourceKey) -> Self {
+        Self::Source(key)
+    }
 }
 
 /// The queue of them.
@@ -46,17 +55,23 @@ impl WaitingRoom {
     ///
     /// # Errors
     /// The request, where the room is full.
-    pub fn enter(&mut self, waiting: Waiting) -> Result<(), Waiting> {
+    pub fn enter(&mut self, waiting: Waiting) -> Result<(), Box<Waiting>> {
         if self.queue.len() >= MAX_WAITING {
-            return Err(waiting);
+            return Err(Box::new(waiting));
         }
         self.queue.push_back(waiting);
         Ok(())
     }
 
-    /// Takes the first one out whose time is up or whose source is ready; with its place in the queue.
-    pub fn leave(&mut self, now: Monotonic, is_ready: impl Fn(SourceKey) -> bool) -> Option<(usize, Waiting)> {
-        let place = self.queue.iter().position(|waiting| waiting.may_leave(now, &is_ready))?;
+    /// Takes the first one out whose time is up or whose source is ready, and that needs no signature unless there is time for
+    /// one; with its place in the queue.
+    pub fn leave(
+        &mut self,
+        now: Monotonic,
+        may_sign: bool,
+        is_ready: impl Fn(SourceKey) -> bool,
+    ) -> Option<(usize, Waiting)> {
+        let place = self.queue.iter().position(|waiting| waiting.may_leave(now, may_sign, &is_ready))?;
         Some((place, self.queue.remove(place)?))
     }
 
@@ -66,8 +81,15 @@ impl WaitingRoom {
     }
 
     /// Whether any may leave.
-    pub fn any_ready(&self, now: Monotonic, is_ready: impl Fn(SourceKey) -> bool) -> bool {
-        self.queue.iter().any(|waiting| waiting.may_leave(now, &is_ready))
+    pub fn any_ready(&self, now: Monotonic, may_sign: bool, is_ready: impl Fn(SourceKey) -> bool) -> bool {
+        self.queue.iter().any(|waiting| waiting.may_leave(now, may_sign, &is_ready))
+    }
+
+    /// How many would have signatures now, if there were time.
+    pub fn in_line(&self, now: Monotonic, is_ready: impl Fn(SourceKey) -> bool) -> usize {
+        let waits =
+            |waiting: &&Waiting| waiting.may_leave(now, true, &is_ready) && !waiting.may_leave(now, false, &is_ready);
+        self.queue.iter().filter(waits).count()
     }
 
     /// Takes out a request whose body has come, or whose client has gone.
@@ -88,7 +110,11 @@ impl WaitingRoom {
 }
 
 impl Waiting {
-    fn may_leave(&self, now: Monotonic, is_ready: impl Fn(SourceKey) -> bool) -> bool {
-        self.until <= now || matches!(self.waits_for, WaitsFor::Source(key) if is_ready(key))
+    fn may_leave(&self, now: Monotonic, may_sign: bool, is_ready: impl Fn(SourceKey) -> bool) -> bool {
+        match self.waits_for {
+            WaitsFor::Source(key) if is_ready(key) => may_sign || !self.request.wants_token(),
+            WaitsFor::Source(_) | WaitsFor::Body => self.until <= now,
+            WaitsFor::Turn => may_sign,
+        }
     }
 }

@@ -13,24 +13,40 @@ mod scenario;
 
 use std::time::Duration;
 
-use jwt_reissuer::Outcome;
 use jwt_reissuer::event::Event;
+use jwt_reissuer::http::Response;
+use jwt_reissuer::{Outcome, WaitsFor};
 use scenario::{Scenario, Trusting};
 use serde_json::{Value, json};
 
+const MILLISECOND: Duration = Duration::from_millis(1);
+/// How long a signature takes in software.
 const SIGNATURE: Duration = Duration::from_millis(10);
 
-/// A gateway in which each signature takes ten milliseconds, and nothing else any time.
+/// A worker in which signatures take so long, and nothing else any time.
 struct Worker {
     scenario: Scenario,
+    signature: Duration,
     tokens: u32,
+    streams: u32,
+    /// When each stream was answered, and how
+    answered: Vec<(u32, Duration, Response)>,
 }
 
 impl Worker {
     fn new(edit: impl FnOnce(&mut Value)) -> Self {
-        let mut scenario = Scenario::with(Box::new(Trusting::default()), edit);
-        scenario.fetch_what_is_due();
-        Self { scenario, tokens: 0 }
+        let mut worker = Self::cold(edit);
+        worker.scenario.fetch_what_is_due();
+        worker
+    }
+
+    fn cold(edit: impl FnOnce(&mut Value)) -> Self {
+        let scenario = Scenario::with(Box::new(Trusting::default()), edit);
+        Self { scenario, signature: SIGNATURE, tokens: 0, streams: 0, answered: Vec::new() }
+    }
+
+    fn now(&self) -> Duration {
+        self.scenario.now.monotonic
     }
 
     fn pass(&mut self, time: Duration) {
@@ -48,35 +64,73 @@ impl Worker {
         })
     }
 
-    /// The status for a token that was not there before.
-    fn fresh(&mut self, subject: &str) -> u16 {
-        let token = self.token(subject);
-        self.send(&token)
+    /// Another subject each time.
+    fn stranger(&mut self) -> String {
+        let subject = format!("s{}", self.tokens);
+        self.token(&subject)
     }
 
-    fn send(&mut self, token: &str) -> u16 {
-        let status = self.scenario.status(token);
-        self.settle();
-        status
+    /// A token comes in. Its status, if it is answered at once.
+    fn come(&mut self, token: &str) -> Option<u16> {
+        self.streams += 1;
+        let (stream, now) = (self.streams, self.scenario.now);
+        let request = self.scenario.request("POST", "/reissue", &[("authorization", &format!("Bearer {token}"))]);
+        let reissuer = &mut self.scenario.reissuer;
+        match reissuer.handle(&request, now) {
+            Outcome::Respond(response) => {
+                let status = response.status;
+                self.settle();
+                self.answered.push((stream, self.now(), response));
+                Some(status)
+            }
+            Outcome::Defer(waits_for) => {
+                reissuer.wait(stream, request, waits_for, now).unwrap();
+                None
+            }
+            outcome => panic!("{outcome:?}"),
+        }
     }
 
     fn settle(&mut self) {
         if self.scenario.reissuer.has_worked() {
-            self.pass(SIGNATURE);
+            self.pass(self.signature);
             self.scenario.reissuer.settle(self.scenario.now);
         }
     }
 
-    /// How many of so many tries, each of another subject, are answered with a token, in a second of so many milliseconds between
-    /// two tries at least.
-    fn issued_in_a_second(&mut self, pause: Duration) -> u32 {
-        let (end, mut issued) = (self.scenario.now.monotonic + Duration::from_secs(1), 0);
-        while self.scenario.now.monotonic < end {
-            let subject = format!("s{}", self.tokens);
-            issued += u32::from(self.fresh(&subject) == 200);
-            self.pass(pause);
+    /// As the host does when it is called: a slice of those that wait. How long it need not be called again.
+    fn tick(&mut self) -> Duration {
+        for _ in 0..4 {
+            let Some((stream, response)) = self.scenario.reissuer.poll_waiting(self.scenario.now) else { break };
+            self.settle();
+            self.answered.push((stream, self.now(), response));
         }
-        issued
+        self.scenario.reissuer.next_tick(self.scenario.now)
+    }
+
+    /// Until nobody waits any more.
+    fn until_idle(&mut self) {
+        let mut ticks = 0;
+        while self.scenario.reissuer.waiting() > 0 {
+            let next = self.tick();
+            // An Envoy ticks every millisecond at most.
+            self.pass(next.max(MILLISECOND));
+            ticks += 1;
+            assert!(ticks < 100_000, "{} wait for ever", self.scenario.reissuer.waiting());
+        }
+    }
+
+    /// How many of so many tokens are answered with one, and how many are sent away, if they all come at once.
+    fn crowd(&mut self, tokens: usize) -> (usize, usize) {
+        self.answered.clear();
+        for _ in 0..tokens {
+            let token = self.stranger();
+            self.come(&token);
+        }
+        self.until_idle();
+        let with = |status| self.answered.iter().filter(|(_, _, response)| response.status == status).count();
+        assert_eq!(with(200) + with(429), tokens);
+        (with(200), with(429))
     }
 
     fn reasons(&mut self) -> Vec<String> {
@@ -94,49 +148,77 @@ fn percent(percent: u32) -> impl FnOnce(&mut Value) {
 }
 
 #[test]
-fn a_flood_gets_a_burst_and_then_its_share_of_the_time() {
-    for (share, in_a_second) in [(None, 50), (Some(50), 50), (Some(20), 20), (Some(5), 5)] {
-        let mut worker = Worker::new(|config| {
-            if let Some(share) = share {
-                percent(share)(config);
+fn a_flood_has_its_share_of_the_time_in_small_pieces() {
+    for (share, signature) in [(50, SIGNATURE), (50, MILLISECOND), (20, SIGNATURE), (5, MILLISECOND)] {
+        let mut worker = Worker::new(percent(share));
+        worker.signature = signature;
+        // Forty connections, each of which asks again when it has its answer.
+        let (mut spent, mut longest) = (Duration::ZERO, Duration::ZERO);
+        let end = Duration::from_secs(4);
+        let mut answers = 0;
+        while worker.now() < end {
+            while worker.scenario.reissuer.waiting() < 40 {
+                let (token, before) = (worker.stranger(), worker.now());
+                let sent_away = worker.come(&token) == Some(429);
+                longest = longest.max(worker.now() - before);
+                if sent_away {
+                    break;
+                }
             }
-        });
-        // 250 ms at once, and what is earned meanwhile.
-        let burst = worker.issued_in_a_second(Duration::from_millis(1));
-        let steady = (0..3).map(|_| worker.issued_in_a_second(Duration::from_millis(1))).sum::<u32>() / 3;
-        assert!(steady.abs_diff(in_a_second) <= in_a_second / 10 + 1, "{share:?}: {steady}");
-        assert!(burst.abs_diff(steady + 25) <= 3, "{share:?}: {burst} and {steady}");
-        let reasons = worker.reasons();
-        assert!(!reasons.is_empty() && reasons.iter().all(|reason| reason == "over_budget"), "{share:?}");
-    }
-}
-
-#[test]
-fn who_comes_beyond_it_is_told_to_come_again_and_then_gets_a_token() {
-    let mut worker = Worker::new(percent(1));
-    let mut token = String::new();
-    for number in 0..100 {
-        token = worker.token(&format!("s{number}"));
-        if worker.send(&token) != 200 {
-            break;
+            let before = worker.now();
+            let next = worker.tick();
+            longest = longest.max(worker.now() - before);
+            worker.pass(next.max(MILLISECOND));
+            let issued = worker.answered.iter().filter(|(_, _, response)| response.status == 200).count();
+            spent += worker.signature * u32::try_from(issued - answers).unwrap();
+            answers = issued;
         }
+        let percent = 100.0 * spent.as_secs_f64() / worker.now().as_secs_f64();
+        assert!((percent - f64::from(share)).abs() < f64::from(share) / 7.0, "{share} {signature:?}: {percent} %");
+        let most = signature.max(Duration::from_millis(3) + signature);
+        assert!(longest <= most, "{share} {signature:?}: nobody else has the worker for {longest:?}");
     }
-    let answer = worker.scenario.reissue("/reissue", &token);
-    assert_eq!((answer.status, answer.get("retry-after")), (429, Some("1")));
-    assert_eq!(answer.get("content-type"), Some("application/problem+json"));
-    worker.pass(Duration::from_secs(1));
-    assert_eq!(worker.send(&token), 200);
-    assert_eq!(worker.fresh("next"), 429);
 }
 
 #[test]
-fn what_costs_no_signature_costs_no_budget_and_gets_its_answer_beyond_it() {
-    let mut worker = Worker::new(percent(1));
+fn a_crowd_waits_for_its_turns_and_who_would_wait_too_long_is_told_to_come_again() {
+    let mut worker = Worker::new(|_| ());
+    let (issued, sent_away) = worker.crowd(100);
+    // At half of the time, half a second is for 25 of them; the first has its answer at once.
+    assert!((24..=28).contains(&issued) && sent_away > 0, "{issued} {sent_away}");
+    let away = worker.answered.iter().find(|(_, _, response)| response.status == 429).unwrap();
+    assert_eq!((away.2.get("retry-after"), away.2.get("content-type")), (Some("1"), Some("application/problem+json")));
+    let streams: Vec<u32> =
+        worker.answered.iter().filter(|(_, _, response)| response.status == 200).map(|(stream, ..)| *stream).collect();
+    assert!(streams.is_sorted(), "in the order they came");
+    assert!(worker.reasons().iter().all(|reason| reason == "over_budget"));
+    // And afterwards as before.
+    worker.pass(Duration::from_secs(1));
+    assert_eq!(worker.crowd(10), (10, 0));
+}
+
+#[test]
+fn how_many_may_wait_follows_from_what_signatures_take() {
+    for (signature, expected) in [(MILLISECOND / 2, 400..=600), (MILLISECOND, 200..=300), (SIGNATURE, 15..=30)] {
+        let mut worker = Worker::new(|_| ());
+        worker.signature = signature;
+        // What they take is known from those before.
+        worker.crowd(20);
+        worker.pass(Duration::from_secs(1));
+        let (issued, _) = worker.crowd(900);
+        assert!(expected.contains(&issued), "{signature:?}: {issued}");
+    }
+}
+
+#[test]
+fn what_costs_no_signature_waits_for_nobody() {
+    let mut worker = Worker::new(percent(10));
     let known = worker.token("ledger");
-    assert_eq!(worker.send(&known), 200);
-    while worker.fresh(&format!("s{}", worker.tokens)) == 200 {}
-    assert_eq!(worker.send(&known), 200, "what was issued before");
-    assert_eq!(worker.send("x.y.z"), 401);
+    assert_eq!(worker.come(&known), Some(200));
+    let another = worker.stranger();
+    assert_eq!(worker.come(&another), None, "it has to wait");
+    assert_eq!(worker.come(&known), Some(200), "what was issued before");
+    assert_eq!(worker.come("x.y.z"), Some(401));
     let scenario = &mut worker.scenario;
     assert_eq!(scenario.send(scenario.request("GET", "/openid/v1/jwks", &[])).status, 200);
 }
@@ -147,78 +229,222 @@ fn a_bad_signature_is_paid_for_too() {
     let token = worker.token("ledger");
     let (text, signature) = token.rsplit_once('.').unwrap();
     let forged = format!("{text}.{}", "A".repeat(signature.len()));
-    // Each takes 10 ms, in which 5 are earned.
-    let statuses: Vec<u16> = (0..60).map(|_| worker.send(&forged)).collect();
-    assert_eq!((statuses[0], statuses[59]), (401, 429));
+    assert_eq!(worker.come(&forged), Some(401));
+    let honest = worker.stranger();
+    assert_eq!(worker.come(&honest), None);
+    worker.until_idle();
+    assert_eq!(worker.answered.last().unwrap().2.status, 200);
 }
 
 #[test]
-fn a_subject_that_asks_too_often_leaves_something_to_the_others() {
+fn a_subject_that_asks_too_often_leaves_room_for_the_others() {
     let mut worker = Worker::new(|_| ());
-    let mut given = 0;
-    while worker.fresh("greedy") == 200 {
-        given += 1;
+    // It asks for as much as it can, for most of a second.
+    while worker.now() < Duration::from_millis(700) {
+        loop {
+            let token = worker.token("greedy");
+            if worker.come(&token) == Some(429) {
+                break;
+            }
+        }
+        let next = worker.tick();
+        worker.pass(next.max(MILLISECOND));
     }
     assert_eq!(worker.reasons().last().map(String::as_str), Some("subject_over_budget"));
-    assert!((12..=30).contains(&given), "about half of a burst: {given}");
-    // Others have the other half.
-    for number in 0..10 {
-        assert_eq!(worker.fresh(&format!("modest{number}")), 200);
+    assert!((8..=14).contains(&worker.scenario.reissuer.waiting()), "half of the line is its own at most");
+    for number in 0..5 {
+        let token = worker.token(&format!("modest{number}"));
+        assert_ne!(worker.come(&token), Some(429), "there is room for {number}");
     }
-    assert_eq!(worker.fresh("greedy"), 429);
+    let token = worker.token("greedy");
+    assert_eq!(worker.come(&token), Some(429));
+    worker.until_idle();
     worker.pass(Duration::from_secs(1));
-    assert_eq!(worker.fresh("greedy"), 200);
+    let token = worker.token("greedy");
+    assert_eq!(worker.come(&token), Some(200));
 }
 
 #[test]
-fn alone_it_has_nearly_all_of_the_budget() {
+fn a_subject_whose_name_is_only_claimed_is_not_charged() {
     let mut worker = Worker::new(|_| ());
-    let end = worker.scenario.now.monotonic + Duration::from_secs(4);
-    let mut issued = 0;
-    while worker.scenario.now.monotonic < end {
-        issued += u32::from(worker.fresh("greedy") == 200);
-        worker.pass(Duration::from_millis(1));
+    let token = worker.token("victim");
+    let (text, signature) = token.rsplit_once('.').unwrap();
+    let forged = format!("{text}.{}", "A".repeat(signature.len()));
+    for _ in 0..60 {
+        worker.come(&forged);
+        let next = worker.tick();
+        worker.pass(next);
     }
-    assert!((180..=230).contains(&issued), "{issued} in four seconds, of 200 and a burst");
+    worker.until_idle();
+    worker.reasons();
+    // Others fill more than half of the line: a subject that had had its part would be sent away.
+    for _ in 0..18 {
+        let token = worker.stranger();
+        worker.come(&token);
+    }
+    let honest = worker.token("victim");
+    assert_ne!(worker.come(&honest), Some(429));
 }
 
 #[test]
-fn at_a_hundred_percent_there_is_no_limit() {
+fn at_a_hundred_percent_nobody_waits() {
     let mut worker = Worker::new(percent(100));
-    assert_eq!(worker.issued_in_a_second(Duration::ZERO), 100);
-    assert!((0..60).all(|_| worker.fresh("greedy") == 200));
+    for _ in 0..200 {
+        let token = worker.token("greedy");
+        assert_eq!(worker.come(&token), Some(200));
+    }
 }
 
 #[test]
 fn who_waited_for_keys_is_answered_at_the_pace_of_the_budget_and_never_sent_away() {
-    // Cold: the keys come later.
-    let scenario = Scenario::with(Box::new(Trusting::default()), |_| ());
-    let mut worker = Worker { scenario, tokens: 0 };
-    for stream in 0..200 {
+    let mut worker = Worker::cold(|_| ());
+    for _ in 0..200 {
         let token = worker.token("ledger");
-        let bearer = format!("Bearer {token}");
-        let scenario = &mut worker.scenario;
-        let request = scenario.request("POST", "/reissue", &[("authorization", &bearer)]);
-        let Outcome::Defer(key) = scenario.reissuer.handle(&request, scenario.now) else { panic!("warm") };
-        scenario.reissuer.wait(stream, request, key, scenario.now).unwrap();
+        assert_eq!(worker.come(&token), None);
     }
     worker.scenario.fetch_what_is_due();
-    let began = worker.scenario.now.monotonic;
-    let mut statuses = Vec::new();
-    while statuses.len() < 200 {
-        while let Some((_, answer)) = worker.scenario.reissuer.poll_waiting(worker.scenario.now) {
-            statuses.push(answer.status);
-            worker.settle();
-        }
-        if statuses.len() < 200 {
-            let next = worker.scenario.reissuer.next_tick(worker.scenario.now);
-            assert!(next > Duration::ZERO && next < Duration::from_millis(50), "as soon as there is time: {next:?}");
-            worker.pass(next);
-        }
-        assert!(worker.scenario.now.monotonic - began < Duration::from_secs(10), "{}", statuses.len());
+    worker.until_idle();
+    assert!(worker.answered.iter().all(|(_, _, response)| response.status == 200));
+    // 2 s of signatures at half of the time.
+    let took = worker.answered.last().unwrap().1;
+    assert!((Duration::from_millis(3900)..Duration::from_millis(4400)).contains(&took), "{took:?}");
+}
+
+#[test]
+fn who_goes_away_takes_no_turn() {
+    let mut worker = Worker::new(|_| ());
+    for _ in 0..20 {
+        let token = worker.stranger();
+        worker.come(&token);
     }
-    assert!(statuses.iter().all(|status| *status == 200));
-    // 2 s of signatures, of which 250 ms at once and the rest at half of the time.
-    let took = worker.scenario.now.monotonic - began;
-    assert!((Duration::from_millis(3300)..Duration::from_millis(3800)).contains(&took), "{took:?}");
+    let waiting = worker.scenario.reissuer.waiting();
+    for stream in 2..=20 {
+        worker.scenario.reissuer.take(stream);
+    }
+    assert!(waiting >= 19 && worker.scenario.reissuer.waiting() == 0);
+    worker.pass(SIGNATURE);
+    let token = worker.stranger();
+    let request = worker.scenario.request("POST", "/reissue", &[("authorization", &format!("Bearer {token}"))]);
+    let outcome = worker.scenario.reissuer.handle(&request, worker.scenario.now);
+    assert!(!matches!(outcome, Outcome::Defer(WaitsFor::Turn)));
+}
+
+#[test]
+fn what_a_subject_has_had_is_forgotten_after_a_second() {
+    let mut worker = Worker::new(|_| ());
+    for _ in 0..20 {
+        let token = worker.token("greedy");
+        worker.come(&token);
+    }
+    worker.until_idle();
+    worker.pass(Duration::from_millis(1100));
+    for _ in 0..18 {
+        let token = worker.stranger();
+        worker.come(&token);
+    }
+    let token = worker.token("greedy");
+    assert_ne!(worker.come(&token), Some(429));
+}
+
+#[test]
+fn another_issuer_may_have_a_subject_of_the_same_name() {
+    let mut worker = Worker::new(|config| {
+        let mut other = config["trusted_issuers"][0].clone();
+        other["name"] = "lab".into();
+        other["issuer"] = "https://lab.example.com".into();
+        config["trusted_issuers"].as_array_mut().unwrap().push(other);
+    });
+    // The lab's fills more than half of the line, and has had its part.
+    while worker.now() < Duration::from_millis(700) {
+        loop {
+            worker.tokens += 1;
+            let jti = worker.tokens.to_string();
+            let token = worker.scenario.unsigned(|claims| {
+                claims["iss"] = "https://lab.example.com".into();
+                claims["jti"] = jti.into();
+            });
+            if worker.come(&token) == Some(429) {
+                break;
+            }
+        }
+        let next = worker.tick();
+        worker.pass(next.max(MILLISECOND));
+    }
+    for _ in 0..5 {
+        let token = worker.stranger();
+        worker.come(&token);
+    }
+    let token = worker.token("ledger");
+    assert_ne!(worker.come(&token), Some(429), "{:?}", worker.reasons().last());
+}
+
+#[test]
+fn who_is_sent_away_is_told_how_long() {
+    // At one percent a signature of 10 ms is earned in a second.
+    let mut worker = Worker::new(percent(1));
+    let (first, second) = (worker.stranger(), worker.stranger());
+    assert_eq!((worker.come(&first), worker.come(&second)), (Some(200), Some(429)));
+    let retry_after = worker.answered.last().unwrap().2.get("retry-after").map(str::to_owned);
+    assert_eq!(retry_after.as_deref(), Some("1"));
+    worker.signature = Duration::from_millis(60);
+    worker.pass(Duration::from_secs(1));
+    let (first, second) = (worker.stranger(), worker.stranger());
+    assert_eq!((worker.come(&first), worker.come(&second)), (Some(200), Some(429)));
+    assert_eq!(worker.answered.last().unwrap().2.get("retry-after"), Some("6"));
+}
+
+#[test]
+fn a_machine_that_stood_still_does_not_shut_the_signer() {
+    let mut worker = Worker::new(|_| ());
+    worker.signature = Duration::from_secs(60);
+    let (first, second) = (worker.stranger(), worker.stranger());
+    assert_eq!(worker.come(&first), Some(200));
+    worker.signature = SIGNATURE;
+    worker.pass(Duration::from_millis(200));
+    assert_eq!(worker.come(&second), Some(200));
+}
+
+#[test]
+fn what_needs_no_signature_waits_for_none() {
+    let mut worker = Worker::new(|config| {
+        config["signing_keys"]["from"] = json!({ "envoy_cluster": "signing_keys" });
+        config["read_forms"] = true.into();
+    });
+    // The line is long, and there is no time left.
+    for _ in 0..20 {
+        let token = worker.stranger();
+        worker.come(&token);
+    }
+    let line = worker.scenario.reissuer.waiting();
+    let form = worker.scenario.request("POST", "/token", &[("authorization", "Bearer x")]);
+    worker.scenario.reissuer.await_body(1000, form, worker.scenario.now).unwrap();
+    let document = worker.scenario.request("GET", "/openid/v1/jwks", &[]);
+    let key = jwt_reissuer::SourceKey::Keyring;
+    worker.scenario.reissuer.wait(1001, document, key, worker.scenario.now).unwrap();
+    assert_eq!(worker.scenario.reissuer.next_tick(worker.scenario.now), Duration::ZERO);
+    let (stream, answer) = worker.scenario.reissuer.poll_waiting(worker.scenario.now).expect("the document");
+    assert_eq!((stream, answer.status), (1001, 200));
+    assert_eq!(worker.scenario.reissuer.poll_waiting(worker.scenario.now), None);
+    // A body that does not come is not waited for longer because others have their turn.
+    worker.pass(Duration::from_secs(11));
+    let all: Vec<u32> = std::iter::from_fn(|| {
+        let answered = worker.scenario.reissuer.poll_waiting(worker.scenario.now);
+        worker.settle();
+        answered
+    })
+    .map(|(stream, _)| stream)
+    .collect();
+    assert!(all.contains(&1000) && all.len() < line, "{all:?}");
+}
+
+#[test]
+fn a_changed_configuration_goes_on_with_what_was_spent() {
+    let mut worker = Worker::new(|_| ());
+    let first = worker.stranger();
+    assert_eq!(worker.come(&first), Some(200));
+    let mut after = Worker::new(|config| config["ttl"] = "1h".into());
+    after.scenario.now = worker.scenario.now;
+    after.scenario.reissuer.inherit(&worker.scenario.reissuer, worker.scenario.now);
+    let second = after.stranger();
+    assert_eq!(after.come(&second), None);
 }

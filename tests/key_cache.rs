@@ -322,7 +322,7 @@ fn a_waiting_request_is_answered_in_time_even_if_the_host_never_reports() {
     let token = format!("Bearer {}", scenario.token("cluster-key", |_| ()));
     let request = scenario.request("POST", "/reissue", &[("authorization", &token)]);
     let Outcome::Defer(key) = scenario.reissuer.handle(&request, scenario.now) else { panic!("no keys yet") };
-    assert_eq!(key, SourceKey::Jwks(0));
+    assert_eq!(key, SourceKey::Jwks(0).into());
     scenario.reissuer.wait(7, request.clone(), key, scenario.now).unwrap();
     scenario.reissuer.wait(8, request, key, scenario.now).unwrap();
     assert!(scenario.reissuer.take(8).is_some());

@@ -16,10 +16,11 @@ mod scenario;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use heap::allocations_of;
+use heap::{allocations_of, kept_of};
 use jwt_reissuer::Outcome;
 use jwt_reissuer::crypto::{BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey};
 use jwt_reissuer::event::Event;
+use jwt_reissuer::http::Body;
 use scenario::{START, Scenario, Trusting, claims_of, keys};
 use serde_json::{Value, json};
 
@@ -365,4 +366,33 @@ fn a_fresh_token_costs_forty_allocations_at_most_beside_crypto() {
         assert!(matches!(outcome, Outcome::Respond(response) if response.status == 200));
         assert!(allocations <= 40, "{allocations}");
     }
+}
+
+#[test]
+fn a_form_beside_a_token_that_comes_again_is_looked_at_as_the_first_time() {
+    let (mut scenario, _) = counted(|_| ());
+    let token = scenario.token("cluster-key", |_| ());
+    issued(&mut scenario, "/token", &token);
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+    let mut request = scenario.request("POST", "/token", &headers);
+    request.body = Body::Read(b"subject_token=x".to_vec());
+    let outcome = scenario.reissuer.handle(&request, scenario.now);
+    assert!(matches!(outcome, Outcome::Respond(response) if response.status == 400));
+}
+
+#[test]
+fn what_is_remembered_of_a_token_keeps_nothing_of_the_rest_of_it() {
+    let (mut scenario, _) = trusting(|_| ());
+    let tokens: Vec<String> = (0..200)
+        .map(|number| {
+            scenario.unsigned(|claims| {
+                claims["jti"] = format!("{number}").into();
+                claims["padding"] = "x".repeat(4000).into();
+            })
+        })
+        .collect();
+    let kept = kept_of(|| tokens.iter().for_each(|token| drop(scenario.reissue("/reissue", token))));
+    scenario.events();
+    assert!(kept / 200 < 3000, "{} bytes each", kept / 200);
 }

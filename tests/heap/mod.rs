@@ -63,3 +63,10 @@ pub fn allocations_of<T>(act: impl FnOnce() -> T) -> (usize, T) {
     let times = TIMES.replace(before);
     (times, result)
 }
+
+/// The bytes that are still on the heap after `act` of what it took.
+pub fn kept_of(act: impl FnOnce()) -> usize {
+    let before = NOW.get();
+    act();
+    usize::try_from(NOW.get() - before).unwrap_or_default()
+}

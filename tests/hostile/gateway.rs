@@ -9,7 +9,7 @@ use chacha20::rand_core::SeedableRng as _;
 use jwt_reissuer::crypto::{BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey};
 use jwt_reissuer::event::Event;
 use jwt_reissuer::http::{Body, Request, Response, Route};
-use jwt_reissuer::{Outcome, SourceKey};
+use jwt_reissuer::{Outcome, SourceKey, WaitsFor};
 use p256::pkcs8::EncodePrivateKey as _;
 use serde_json::{Value, json};
 
@@ -135,7 +135,7 @@ impl Gateway {
         gateway.scenario.fetch_what_is_due();
         // An unknown kid is worth one fetch in ten seconds, and no time passes after this one.
         let unknown = Shape::of(&[]).wire();
-        assert!(matches!(gateway.judge(&unknown), Outcome::Defer(SourceKey::Jwks(99))));
+        assert!(matches!(gateway.judge(&unknown), Outcome::Defer(WaitsFor::Source(SourceKey::Jwks(99)))));
         gateway.scenario.fetch_what_is_due();
         gateway
     }

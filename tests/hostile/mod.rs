@@ -67,7 +67,6 @@ pub fn shapes() -> Vec<(&'static str, Shape)> {
         ("query of &", Shape { query: "&".into(), ..values(&[]) }),
         ("query of a&", Shape { query: "a&".into(), ..values(&[]) }),
         ("query of %41=%41&", Shape { query: "%41=%41&".into(), ..values(&[]) }),
-        ("query of one audience", Shape { query: "audience".into(), ..values(&[]) }),
         ("form of a&", Shape { form: "a&".into(), ..values(&[]) }),
         ("form of %41=%41&", Shape { form: "%41=%41&".into(), ..values(&[]) }),
         ("form of one name", Shape { form: "a".into(), ..values(&[]) }),
@@ -117,6 +116,7 @@ fn odd_requests() -> Vec<Hostile> {
             query(format!("{}audience=a&audience=b", "a&".repeat(room / 2 - 50))),
             "ambiguous",
         ),
+        hostile("query of one audience", query(format!("audience={}", "a".repeat(room - 60))), "audience_not_allowed"),
         hostile("Authorization 90 times", Wire::post("/reissue", &many("authorization")), "ambiguous"),
         hostile("Content-Type 90 times", Wire::post("/token", &many("content-type")), "no_token"),
     ]

@@ -31,6 +31,7 @@ pub fn configuration(edit: impl FnOnce(&mut Value)) -> String {
         "issuer": "https://reissuer.example.com",
         "audiences": ["sts.amazonaws.com"],
         "read_forms": true,
+        "limits": { "worker_percent": 100 },
         "signing_keys": { "from": { "envoy_cluster": SIGNING_KEYS } },
         "trusted_issuers": [{
             "name": "kubernetes",
