@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jwt_reissuer::event::{Event, Level};
+use jwt_reissuer::event::{Event, Fingerprint, Level};
 use jwt_reissuer::metrics::Gauge;
 use jwt_reissuer::sorted::Sorted;
 use jwt_reissuer::{Now, Reissuer};
@@ -12,9 +12,12 @@ use crate::hostcalls::{self, LogLevel, Metric};
 
 /// How many requests wait, in all workers together
 const WAITING: &str = "jwt_reissuer.waiting";
-/// Most lines in a second of a worker of what anybody can cause as often as they like: refusals that are the caller's fault, and
-/// tokens that are given again. They must not fill a disk, nor take the worker's time. All are counted.
-const LINES_A_SECOND: u32 = 50;
+/// Most lines in a second of a worker of what anybody can cause as often as they like: refusals that are the caller's fault, so many
+/// for each reason, lest one hide another; and tokens that are given again, of which each has one line. They must not fill a disk,
+/// nor take the worker's time. All are counted.
+const LINES_A_SECOND: u32 = 20;
+/// Most tokens given again that have their line in a second.
+const FEW_TOKENS: usize = 50;
 /// Between two times that gauges are written: a reader sees no more.
 const GAUGE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -25,9 +28,11 @@ pub(crate) struct Observer {
     gauges: Sorted<String, u32>,
     /// When gauges were last written, by the monotonic clock
     written: Option<Duration>,
-    /// Refusals by callers' fault, and tokens given again, in the second that began then
-    refused: u32,
-    given_again: u32,
+    /// Refusals by callers' fault in the second that began then, by reason
+    refused: Sorted<&'static str, u32>,
+    /// Tokens that were given again in it, and how often without a line
+    given_again: Sorted<Fingerprint, ()>,
+    given_silently: u32,
     second: Duration,
     /// Whose crypto is used: that never changes
     crypto: Vec<Gauge>,
@@ -68,13 +73,20 @@ impl Observer {
     /// Whether an event is none of those that come as often as somebody likes, or one of the few of its second.
     fn is_worth_a_line(&mut self, event: &Event, now: Now) -> bool {
         self.turn(now);
-        let count = match event {
-            Event::Rejected { .. } if event.level() == Level::Info => &mut self.refused,
-            Event::Issued { repeated: true, .. } => &mut self.given_again,
-            _ => return true,
-        };
-        *count = count.saturating_add(1);
-        *count <= LINES_A_SECOND
+        match event {
+            Event::Rejected { rejection, .. } if event.level() == Level::Info => {
+                let before = self.refused.get(&rejection.reason()).copied().unwrap_or_default();
+                self.refused.insert(rejection.reason(), before.saturating_add(1));
+                before < LINES_A_SECOND
+            }
+            Event::Issued { issue, repeated: true } => {
+                let is_first =
+                    self.given_again.len() < FEW_TOKENS && self.given_again.insert(issue.token, ()).is_none();
+                self.given_silently = self.given_silently.saturating_add(u32::from(!is_first));
+                is_first
+            }
+            _ => true,
+        }
     }
 
     /// Ends a second, and says how many of it have no line.
@@ -83,11 +95,24 @@ impl Observer {
             return;
         }
         self.second = now.monotonic;
-        for (what, count) in [("rejected", &mut self.refused), ("issued again", &mut self.given_again)] {
-            let silent = std::mem::take(count).saturating_sub(LINES_A_SECOND);
-            if silent > 0 && hostcalls::logs(LogLevel::Info) {
-                hostcalls::log(LogLevel::Info, &format!("{what} {silent} more within a second, each of them counted"));
+        let mut lines = Vec::new();
+        for (reason, count) in self.refused.iter() {
+            let silent = count.saturating_sub(LINES_A_SECOND);
+            if silent > 0 {
+                lines.push(format!(
+                    "rejected reason={reason} {silent} more times within a second, each of them counted"
+                ));
             }
+        }
+        if self.given_silently > 0 {
+            let silent = self.given_silently;
+            lines.push(format!("issued again {silent} more times within a second, each of them counted"));
+        }
+        self.refused.clear();
+        self.given_again.clear();
+        self.given_silently = 0;
+        if hostcalls::logs(LogLevel::Info) {
+            lines.iter().for_each(|line| hostcalls::log(LogLevel::Info, line));
         }
     }
 

@@ -8,7 +8,7 @@ use std::thread;
 
 use fake_envoy::foreign::{self, Function};
 use fake_envoy::{Envoy, Request, count, gauge, log_lines, with};
-use kubernetes::{claims_of, configuration, fetch, token};
+use kubernetes::{claims_of, configuration, fetch, token, token_number};
 use p256::pkcs8::LineEnding;
 use rsa::pkcs8::EncodePrivateKey as _;
 
@@ -101,7 +101,10 @@ fn functions_that_give_wrong_answers_to_what_is_known_are_not_used() {
             claims_of(&answer.body);
         });
     }
-    let verifies: [(&str, Function); 4] = [
+    let verifies: [(&str, Function); 7] = [
+        ("whatever the message is", foreign::verify_any_message),
+        ("whatever the last byte is", foreign::verify_any_end),
+        ("says another thing each time", foreign::verify_chattily),
         ("good of everything", foreign::verify_anything),
         ("bad of everything", foreign::verify_nothing),
         ("nonsense", foreign::nonsense),
@@ -111,10 +114,12 @@ fn functions_that_give_wrong_answers_to_what_is_known_are_not_used() {
         in_a_vm(move || {
             let envoy = warm_with(&[("sign", foreign::sign), ("verify_signature", verify)]);
             assert!(said().contains("signs nothing and verifies nothing"), "{why}: {}", said());
-            let mut forged = token();
+            let before = calls("verify_signature");
+            let mut forged = token_number(1);
             forged.replace_range(forged.len() - 20..forged.len() - 16, "AAAA");
             assert_eq!(envoy.send(&Request::reissue(&forged)).status(), Some(401), "{why}");
-            assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200), "{why}");
+            assert_eq!(envoy.send(&Request::reissue(&token_number(2))).status(), Some(200), "{why}");
+            assert_eq!(calls("verify_signature"), before, "{why}");
         });
     }
 }
@@ -123,20 +128,29 @@ fn functions_that_give_wrong_answers_to_what_is_known_are_not_used() {
 fn functions_that_fail_later_leave_the_work_to_software() {
     in_a_vm(|| {
         let envoy = warm_with(&foreign::SIGNS_AND_VERIFIES);
+        let mut number = 0;
+        // Another token each time: one that comes again needs no signature.
+        let mut both_come_out_right = || {
+            number += 1;
+            let token = token_number(number);
+            let answer = envoy.send(&Request::reissue(&token)).answer().expect("an answer");
+            assert_eq!(answer.status, 200, "{number}");
+            claims_of(&answer.body);
+            let mut forged = token_number(1000 + number);
+            forged.replace_range(forged.len() - 20..forged.len() - 16, "AAAA");
+            assert_eq!(envoy.send(&Request::reissue(&forged)).status(), Some(401), "{number}");
+        };
         envoy.fail("proxy_call_foreign_function", fake_envoy::INTERNAL_FAILURE);
-        let answer = envoy.send(&Request::reissue(&token())).answer().expect("an answer");
-        assert_eq!(answer.status, 200);
-        claims_of(&answer.body);
-        let mut forged = token();
-        forged.replace_range(forged.len() - 20..forged.len() - 16, "AAAA");
-        assert_eq!(envoy.send(&Request::reissue(&forged)).status(), Some(401));
+        both_come_out_right();
         envoy.heal();
         // Results that say nothing, or another thing than that the signature is not good, say nothing of the signature.
-        for broken in [foreign::nonsense as Function, foreign::nothing, foreign::sign_nothing] {
+        for broken in [foreign::nonsense as Function, foreign::nothing, foreign::sign_nothing, foreign::cannot_read] {
             with(|state| state.foreign = [("sign", broken), ("verify_signature", broken)].into());
-            assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200));
-            assert_eq!(envoy.send(&Request::reissue(&forged)).status(), Some(401));
+            let before = (calls("sign"), calls("verify_signature"));
+            both_come_out_right();
+            assert!(calls("sign") > before.0 && calls("verify_signature") > before.1, "it was asked");
         }
+        assert_eq!(count("jwt_reissuer.issued_again"), 0);
     });
 }
 
@@ -147,9 +161,9 @@ fn a_signer_that_turns_wrong_later_is_not_trusted_again() {
         let wrong: [(&str, Function); 2] =
             [("sign", foreign::sign_wrongly), ("verify_signature", foreign::verify_signature)];
         with(|state| state.foreign = wrong.into());
-        assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(500));
+        assert_eq!(envoy.send(&Request::reissue(&token_number(1))).status(), Some(500));
         with(|state| state.foreign = foreign::SIGNS_AND_VERIFIES.into());
-        assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(500));
+        assert_eq!(envoy.send(&Request::reissue(&token_number(2))).status(), Some(500));
         assert_eq!(count("jwt_reissuer.signing_latched"), 1);
     });
 }
@@ -173,4 +187,20 @@ fn every_kind_of_signing_key_signs_by_envoy() {
             assert_eq!(calls("sign"), before + 2, "{algorithm}");
         });
     }
+}
+
+#[test]
+fn the_keys_of_the_known_answers_are_nobodys() {
+    for (name, pkcs8) in [
+        ("rs256", &include_bytes!("../src/known_answers/rs256.pkcs8")[..]),
+        ("es256", include_bytes!("../src/known_answers/es256.pkcs8")),
+        ("es384", include_bytes!("../src/known_answers/es384.pkcs8")),
+    ] {
+        let key = jwt_reissuer::crypto::SigningKey::from_pkcs8_der(pkcs8);
+        assert_eq!(key.err(), Some(jwt_reissuer::crypto::KeyError::Published), "{name}");
+    }
+    let point = &include_bytes!("../src/known_answers/es512.spki")[26..];
+    let key =
+        jwt_reissuer::crypto::VerifyingKey::from_ec(jwt_reissuer::crypto::Algorithm::Es512, &point[..66], &point[66..]);
+    assert_eq!(key.err(), Some(jwt_reissuer::crypto::KeyError::Published));
 }

@@ -67,6 +67,42 @@ pub fn verify_anything(_: &Fields) -> Vec<u8> {
     vec![1 << 3, 1]
 }
 
+/// A verifier that looks at no message.
+pub fn verify_any_message(fields: &Fields) -> Vec<u8> {
+    if verify_signature(fields) == [1 << 3, 1] || fields[&4] == b"another" {
+        vec![1 << 3, 1]
+    } else {
+        failed(2, NOT_GOOD)
+    }
+}
+
+/// A verifier that does not look at the last byte of a signature.
+pub fn verify_any_end(fields: &Fields) -> Vec<u8> {
+    let mut other = fields.clone();
+    if let Some(last) = other.get_mut(&3).and_then(|signature| signature.last_mut()) {
+        *last ^= 1;
+    }
+    if [fields, &other].into_iter().any(|fields| verify_signature(fields) == [1 << 3, 1]) {
+        vec![1 << 3, 1]
+    } else {
+        failed(2, NOT_GOOD)
+    }
+}
+
+/// A verifier whose refusals cannot be told from one another's reasons.
+pub fn verify_chattily(fields: &Fields) -> Vec<u8> {
+    if verify_signature(fields) == [1 << 3, 1] {
+        vec![1 << 3, 1]
+    } else {
+        failed(2, &format!("not good: {:?}", fields[&3].last()))
+    }
+}
+
+/// As Envoy says it of a key that it cannot read.
+pub fn cannot_read(_: &Fields) -> Vec<u8> {
+    failed(2, "Failed to initialize digest verify.")
+}
+
 /// A verifier that refuses everything.
 pub fn verify_nothing(_: &Fields) -> Vec<u8> {
     failed(2, NOT_GOOD)

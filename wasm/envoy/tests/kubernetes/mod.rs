@@ -70,6 +70,15 @@ pub fn token() -> String {
 
 /// A token that says it was signed by the key of that id.
 pub fn token_of(kid: &str) -> String {
+    token_with(kid, "subject")
+}
+
+/// Another token for each number.
+pub fn token_number(number: usize) -> String {
+    token_with(KID, &format!("subject {number}"))
+}
+
+fn token_with(kid: &str, jti: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let header = json!({ "alg": "ES256", "kid": kid });
     let claims = json!({
@@ -77,7 +86,7 @@ pub fn token_of(kid: &str) -> String {
         "sub": "system:serviceaccount:payments:ledger",
         "aud": ["jwt-reissuer"],
         "iat": now, "nbf": now, "exp": now + 3600,
-        "jti": "subject",
+        "jti": jti,
         "kubernetes.io": { "namespace": "payments", "serviceaccount": { "name": "ledger", "uid": "u" } },
     });
     let text = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
