@@ -1,6 +1,6 @@
 """Compiles the module and checks the core: python3 tools/wasm.py build | testing | test | vectors | no-std
 
-build    wasm/envoy -> build/jwt_reissuer.wasm, with its size and SHA-256; 1 MiB or more is an error
+build    wasm/envoy -> build/jwt_reissuer.wasm, with its size and SHA-256; 680 KiB or more is an error
 testing  what the end-to-end tests load beside it, into build/testing: a module that traps when asked to, somebody else's plugin
 test     all tests of the core, compiled as the module is and run in wasmtime
 vectors  those of them that count test vectors, with the counts
@@ -28,7 +28,7 @@ LIBRARY = "jwt_reissuer_envoy"
 MODULE = REPOSITORY / "build" / "jwt_reissuer.wasm"
 TRAP = REPOSITORY / "build" / "testing" / "jwt_reissuer_trap.wasm"
 EAVESDROPPER = REPOSITORY / "build" / "testing" / "eavesdropper.wasm"
-LIMIT = 1024 * 1024
+LIMIT = 680 * 1024
 
 
 def build() -> None:
@@ -41,8 +41,9 @@ def build() -> None:
         f"sha256 {hashlib.sha256(content).hexdigest()}, toolchain {toolchain.name}, {_optimizer()}, "
         f"{time.monotonic() - started:.0f} s"
     )
-    if len(content) >= LIMIT:
-        raise SetupError(f"the module has {len(content):,} bytes ({_optimizer()}); it must stay under {LIMIT:,}")
+    # One that did not go through wasm-opt is a tenth larger, and as good otherwise.
+    if len(content) >= LIMIT and binaryen.wasm_opt():
+        raise SetupError(f"the module has {len(content):,} bytes; it must stay under {LIMIT:,}: `make size` shows what takes them")
 
 
 def _optimizer() -> str:
