@@ -20,7 +20,7 @@ use jwt_reissuer::config::KeysFrom;
 use serde_json::{Value, json};
 
 const README: &str = include_str!("../README.md");
-const DOCUMENTS: [(&str, &str); 13] = [
+const DOCUMENTS: [(&str, &str); 14] = [
     ("docs/operations.md", include_str!("../docs/operations.md")),
     ("docs/performance.md", include_str!("../docs/performance.md")),
     ("docs/vectors.md", include_str!("../docs/vectors.md")),
@@ -32,6 +32,7 @@ const DOCUMENTS: [(&str, &str); 13] = [
     ("CONTRIBUTING.md", include_str!("../CONTRIBUTING.md")),
     ("docs/aws.md", include_str!("../docs/aws.md")),
     ("docs/compatibility.md", include_str!("../docs/compatibility.md")),
+    ("docs/older-envoys.md", include_str!("../docs/older-envoys.md")),
     ("docs/moving.md", include_str!("../docs/moving.md")),
     ("envoy/istio/README.md", include_str!("../envoy/istio/README.md")),
 ];

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from . import client, installed
+from . import client, installed, older
 from .documents import DocumentServer
 from .kubernetes import ApiServer
 from .processes import Process, Supervisor, free_port
@@ -52,6 +52,7 @@ class Gateway:
         self._signing_keys = signing_keys
         self._place_files()
         self.bootstrap: dict[str, Any] = self._moved(yaml.safe_load(sample.read_text()))
+        older.adapt(self.bootstrap["static_resources"])
         self.bootstrap["admin"]["address"]["socket_address"]["port_value"] = self.admin_port
         self.listener("gateway")["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": self.port}
         self._point("kubernetes", api.port)
@@ -117,6 +118,7 @@ class Gateway:
     def read_jwks_with_token(self, token: str) -> None:
         """Merges the shipped fragment for clusters that show nothing without a credential."""
         fragment = self._moved(yaml.safe_load((installed.SAMPLES / "kubernetes-with-token.yaml").read_text()))
+        older.adapt(fragment)
         resources = self.bootstrap["static_resources"]
         resources["listeners"] += fragment["listeners"]
         resources["clusters"].remove(self.cluster("kubernetes"))

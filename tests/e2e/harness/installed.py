@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +21,15 @@ SAMPLES = REPOSITORY / "envoy"
 
 def envoy() -> Path:
     return _existing(peers.envoy_executable(), "make setup")
+
+
+@functools.cache
+def envoy_version() -> tuple[int, ...]:
+    """Such as (1, 40, 0)."""
+    answer = subprocess.run([str(envoy()), "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"version: \w+/(\d+)\.(\d+)\.(\d+)", answer)
+    assert found is not None, answer
+    return tuple(map(int, found.groups()))
 
 
 def kubernetes(program: str) -> Path:
