@@ -32,7 +32,7 @@ WITHIN = [
     "coalesce-locals", "reorder-locals", "vacuum", "code-folding", "merge-blocks", "remove-unused-names", "merge-blocks",
     "precompute-propagate", "rse", "vacuum",
 ]
-BETWEEN = ["dae", "duplicate-function-elimination", "simplify-globals", "remove-unused-module-elements", "directize"]
+BETWEEN = ["dae", "duplicate-function-elimination", "simplify-globals", "remove-unused-module-elements"]
 PASSES = [*FIRST, *WITHIN, *BETWEEN, "inlining", *WITHIN, *BETWEEN, "reorder-functions"]
 
 
