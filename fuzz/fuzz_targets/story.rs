@@ -2,7 +2,7 @@
 //! the host, and keeps its own book of what was asked and what is owed.
 #![no_main]
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
@@ -115,7 +115,8 @@ struct Host {
     /// The kid of the set in use, and when it came
     jwks: [Option<(&'static str, Duration)>; 2],
     keyring: Option<&'static pair::Pair>,
-    jtis: HashSet<String>,
+    /// What was issued for which token, by its jti
+    issued: HashMap<String, (String, String)>,
     answers_401: HashSet<Vec<u8>>,
 }
 
@@ -182,7 +183,7 @@ impl Host {
             is_really_signed,
             jwks: [None; 2],
             keyring: story.keyring_is_given.then(pair::ours),
-            jtis: HashSet::new(),
+            issued: HashMap::new(),
             answers_401: HashSet::new(),
         }
     }
@@ -442,7 +443,8 @@ impl Host {
             assert!(quick::is_signed_by(&issued, &ours.key.public().thumbprint()), "a signature of another key");
             allowed.check_content(&issued, text, &served, self.now.unix)
         };
-        assert!(self.jtis.insert(jti), "a jti twice");
+        let first = self.issued.entry(jti).or_insert_with(|| (issued.clone(), text.clone()));
+        assert_eq!(*first, (issued, text.clone()), "a jti twice, and not the same for the same");
     }
 
     /// The JWKS document at this moment.
