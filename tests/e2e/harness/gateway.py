@@ -60,6 +60,8 @@ class Gateway:
         self._point("app", app_port or free_port())
         self.config: dict[str, Any] = configuration(self.listener("gateway"))
         """The filter's own configuration; it goes into the bootstrap at the start."""
+        if crypto := os.environ.get("REISSUER_CRYPTO"):
+            self.show_environment("REISSUER_CRYPTO", crypto)
 
     # --- editing, before the start ---
 
