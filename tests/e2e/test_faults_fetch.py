@@ -47,7 +47,8 @@ NO_KEY_SET = {
 }
 WAYS = {**DOWN, **ANOTHER_STATUS, **NO_KEY_SET}
 # What the log must say of each, so that what went wrong is what was meant to.
-CANNOT_CONNECT = r'status 503 "upstream connect error.* remote connection failure"'
+# Some releases of Envoy say why besides.
+CANNOT_CONNECT = r'status 503 "upstream connect error.* remote connection failure(?:, transport failure reason: .*)?"'
 TIMED_OUT = r'status 504 "upstream request timeout"'
 WHY = {
     "connection-refused": CANNOT_CONNECT,
