@@ -15,8 +15,18 @@ use serde_json::Value;
 
 const NOW: Now = Now { unix: 1_767_225_600, monotonic: Duration::ZERO };
 /// The members that are called missing.
-const REQUIRED: [&str; 9] =
-    ["issuer", "audiences", "signing_keys", "from", "trusted_issuers", "name", "jwks", "envoy_cluster", "authority"];
+const REQUIRED: [&str; 10] = [
+    "issuer",
+    "audiences",
+    "signing_keys",
+    "from",
+    "env",
+    "trusted_issuers",
+    "name",
+    "jwks",
+    "envoy_cluster",
+    "authority",
+];
 
 fuzz_target!(|data: &[u8]| {
     let environment = |name: &str| (name == "KEY").then(|| pair::ours().pem.clone());
