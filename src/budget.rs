@@ -1,6 +1,6 @@
 //! How much of a worker's time signatures may take: everybody else's requests need the same worker.
 //!
-//! Time is earned at a share of the clock's pace, a few milliseconds of it at most, and spent by every signature that is checked or
+//! Time is earned at a share of the clock's pace, a millisecond of it at most, and spent by every signature that is checked or
 //! made. Who comes while there is none waits for its turn, so that signatures and everybody else's requests alternate; who would wait
 //! for longer than half a second is told to come again. Once the wait is half of that, no subject may have more than a quarter of
 //! what is earned in a second, so that one that asks too often takes it from itself first.
@@ -14,7 +14,7 @@ use crate::error::Rejection;
 use crate::sorted::Sorted;
 
 /// What may be spent at once after a quiet while: as long as that nobody else has the worker.
-const SLICE: Duration = Duration::from_millis(3);
+const SLICE: Duration = Duration::from_millis(1);
 /// The longest wait for a turn.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// How long it is remembered what a subject has spent.
