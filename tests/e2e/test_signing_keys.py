@@ -248,9 +248,7 @@ def test_the_lines_of_the_readme_make_a_secret_that_publishes_the_new_key_and_si
     assert isinstance(new, rsa.RSAPrivateKey)
     line = (tmp_path / "signing-keys").read_text()
     assert line.startswith(SEALED)
-    if installed.envoy_version() < (1, 40):
-        # docs/older-envoys.md
-        line = line.rstrip("\n")
+    assert line == line.strip(), "an Envoy before 1.40 takes a line break for a part of it"
     gateway = prepare_gateway(keys=line)
     gateway.seal_by("REISSUER_SEALING_KEY", SEALING_KEY)
     gateway.start()

@@ -3,7 +3,7 @@
 //! Reads what goes into the secret otherwise (a PEM, a keyring, or base64 of one), and writes the one line that goes there
 //! instead. What no filter could use is refused here rather than by the gateway.
 
-use std::io::{Read as _, Write as _, stdin, stdout};
+use std::io::{IsTerminal as _, Read as _, Write as _, stdin, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -40,7 +40,9 @@ fn seal() -> Result<(), String> {
     if line.len() > MAX_DOCUMENT {
         return Err(format!("the keyring is too long: sealed, it has {} bytes of {MAX_DOCUMENT}", line.len()));
     }
-    writeln!(stdout(), "{line}").map_err(|why| format!("standard output: {why}"))
+    // Into a file without a line break: an Envoy before 1.40 takes it for a part of the secret.
+    let end = if stdout().is_terminal() { "\n" } else { "" };
+    write!(stdout(), "{line}{end}").map_err(|why| format!("standard output: {why}"))
 }
 
 /// Whether some filter could use it: one that signs, or one that serves documents alone.
