@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use zeroize::Zeroizing;
 
-use crate::keys::Algorithm;
+use crate::algorithm::Algorithm;
 
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;

@@ -79,6 +79,7 @@
 
 extern crate alloc;
 
+pub mod algorithm;
 mod budget;
 pub mod claims;
 pub mod clock;
@@ -116,6 +117,7 @@ pub mod text;
 pub mod timetable;
 pub mod token;
 pub mod trusted_issuer;
+mod validity;
 mod waiting;
 
 pub use clock::Now;

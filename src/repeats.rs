@@ -12,7 +12,8 @@ use alloc::vec::Vec;
 use crate::crypto::VerifyingKey;
 use crate::event::{Fingerprint, Issue};
 use crate::sorted::Sorted;
-use crate::token::{IssuedToken, Proof, SubjectToken, Times};
+use crate::token::{IssuedToken, Proof, SubjectToken};
+use crate::validity::Times;
 
 /// Most tokens that are remembered.
 const MAX_TOKENS: usize = 2048;

@@ -21,6 +21,7 @@ use crate::http::{Request, Response};
 use crate::json::{Json, Object};
 use crate::text::Text;
 use crate::trusted_issuer::TrustedIssuer;
+use crate::validity::Times;
 
 /// Most bytes of a decoded JOSE header.
 const MAX_HEADER: usize = 2048;
@@ -30,8 +31,6 @@ const MAX_KID: usize = 1024;
 const MAX_AUDIENCES: usize = 16;
 /// Most bytes of a `jti`.
 const MAX_JTI: usize = 256;
-/// The last second of the year 9999: nothing honest expires later, and every date library still knows it.
-const MAX_TIME: u64 = 253_402_300_799;
 
 /// JOSE header members that we neither obey nor ignore: each has been a way to choose the key or to change what is
 /// signed (RFC 7515 section 4.1, RFC 7516, RFC 7797).
@@ -75,14 +74,6 @@ pub struct Proof {
     token: Fingerprint,
     /// Its `SubjectPublicKeyInfo`
     key: Arc<[u8]>,
-}
-
-/// When a token is good, Unix seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Times {
-    pub(crate) exp: u64,
-    nbf: u64,
-    iat: u64,
 }
 
 /// The JOSE header members that decide.
@@ -393,49 +384,6 @@ fn check_audience(claims: &Object, accepted: &[String]) -> Result<(), Rejection>
         _ => return Err(invalid),
     };
     if found { Ok(()) } else { Err(Rejection::WrongAudience) }
-}
-
-impl Times {
-    /// Of the claims. `exp` and `iat` have to be there; a token without `nbf` is good from when it was issued.
-    fn of(claims: &Object) -> Result<Self, Rejection> {
-        let time = |claim: &'static str| match claims.get(claim) {
-            None => Ok(None),
-            // Present but not a time is refused, never taken for absent.
-            Some(value) => match value.as_u64().filter(|time| *time <= MAX_TIME) {
-                Some(time) => Ok(Some(time)),
-                None => Err(Rejection::InvalidClaim { claim }),
-            },
-        };
-        let exp = time("exp")?.ok_or(Rejection::InvalidClaim { claim: "exp" })?;
-        let iat = time("iat")?.ok_or(Rejection::InvalidClaim { claim: "iat" })?;
-        let nbf = time("nbf")?.unwrap_or(iat);
-        Ok(Self { exp, nbf, iat })
-    }
-
-    /// `exp` without leeway; `nbf` and `iat` with it; age.
-    pub(crate) fn check(self, issuer: &TrustedIssuer, now: u64) -> Result<(), Rejection> {
-        let Self { exp, nbf, iat } = self;
-        if exp <= now {
-            return Err(Rejection::Expired { exp, now });
-        }
-        let latest = now.saturating_add(issuer.leeway.as_secs());
-        if nbf > latest {
-            return Err(Rejection::NotYetValid { nbf, now });
-        }
-        if iat > latest {
-            return Err(Rejection::IssuedInTheFuture { iat, now });
-        }
-        if nbf >= exp {
-            return Err(Rejection::InvalidClaim { claim: "nbf" });
-        }
-        if iat >= exp {
-            return Err(Rejection::InvalidClaim { claim: "iat" });
-        }
-        if now.saturating_sub(iat) > issuer.max_token_age.as_secs() {
-            return Err(Rejection::TooOld { iat, now });
-        }
-        Ok(())
-    }
 }
 
 /// `sub` of a service account, in agreement with the `kubernetes.io` claim that every bound token has.
