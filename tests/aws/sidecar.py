@@ -59,5 +59,6 @@ class Sidecar:
         return self.pod.startup_probe_passes(REFRESHER)
 
     def next_token(self, after: str) -> str:
-        """The first token that differs from `after`."""
+        """The first token that differs from `after`, for a new one of the kubelet's: the same one would get what it got."""
+        self.pod.renew_tokens()
         return eventually("another token", lambda: (now := self.token.read_text()) != after and now, LONGEST_RETRY + 10)

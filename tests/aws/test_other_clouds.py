@@ -228,6 +228,7 @@ class Rotating:
     def next_token(self) -> str:
         """Has the file replaced; what stands in it afterwards is a token for the audience, and no more."""
         before = self.sidecar.token.read_bytes() if self.sidecar.token.exists() else b""
+        self.sidecar.pod.renew_tokens()
         refresher = self.sidecar.run(AUDIENCE=self.audience)
         refresher.wait_until("another token", lambda: self.sidecar.has_token() and self.sidecar.token.read_bytes() != before, 15)
         refresher.stop()

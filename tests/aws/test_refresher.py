@@ -76,6 +76,7 @@ def test_a_token_from_before_is_kept_and_does_not_start_the_application(
     assert not sidecar.has_token(), "the application would have been started with an old token"
     assert sidecar.token.read_text() == old
     second.stop()
+    sidecar.pod.renew_tokens()
     third = sidecar.run()
     third.wait_until("a token", sidecar.has_token, 10)
     assert sidecar.token.read_text() != old
