@@ -118,6 +118,16 @@ class Checker:
             return _refused(answer)
         begin, end = answer.due, answer.due + answer.seconds
         cluster = self.world.clusters[asked.cluster]
+        possible = self.world.configurations.possible(begin, end)
+        if len(possible) > 1:
+            why.add("the configuration changed")
+        if answer.status == 403:
+            # Of the query alone, whatever the token is.
+            if asked.audience is None or all(asked.audience in each.audiences for each in possible):
+                raise Wrong("an audience that may be had is refused")
+            return _problem(answer, 403, {"error": "invalid_target"}, None)
+        if asked.audience is not None and not any(asked.audience in each.audiences for each in possible):
+            raise Wrong("for an audience that its configuration does not have")
         missing = self._missing(asked, begin, end)
         if cluster.may_have_keys(begin, end):
             why |= missing
@@ -139,13 +149,6 @@ class Checker:
         if not may:
             raise Wrong(f"not refused, and its key was not published, or is dead: {life}")
         _held_to(self._connections.took(answer.connection, asked.kid, begin, end))
-        possible = self.world.configurations.possible(begin, end)
-        if len(possible) > 1:
-            why.add("the configuration changed")
-        if answer.status == 403:
-            if asked.audience is None or all(asked.audience in each.audiences for each in possible):
-                raise Wrong("an audience that may be had is refused")
-            return _problem(answer, 403, {"error": "invalid_target"}, None)
         if answer.status != 200:
             raise Wrong("such a status may not be")
         self._issued(answer, asked, possible, why)
