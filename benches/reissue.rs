@@ -24,7 +24,7 @@ use jwt_reissuer::keyring::Keyring;
 use jwt_reissuer::token::{SubjectToken, UnverifiedToken};
 use jwt_reissuer::{Config, Outcome, policy};
 use p256::pkcs8::EncodePrivateKey as _;
-use scenario::{START, Scenario, Trusting, keys, signing_key};
+use scenario::{Counted, START, Scenario, keys, signing_key};
 use serde_json::{Value, json};
 
 #[global_allocator]
@@ -149,7 +149,7 @@ fn reissue_fresh(bencher: Bencher<'_, '_>) {
 /// The same without its crypto.
 #[divan::bench]
 fn reissue_fresh_beside_crypto(bencher: Bencher<'_, '_>) {
-    let (mut scenario, _) = gateway(Box::new(Trusting::default()));
+    let (mut scenario, _) = gateway(Box::new(Counted::trusting()));
     let mut number = 0;
     let requests: Vec<Request> = (0..4096)
         .map(|_| {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use jwt_reissuer::event::Event;
 use jwt_reissuer::http::Response;
 use jwt_reissuer::{Outcome, WaitsFor};
-use scenario::{Scenario, Trusting};
+use scenario::{Counted, Scenario};
 use serde_json::{Value, json};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -41,7 +41,7 @@ impl Worker {
     }
 
     fn cold(edit: impl FnOnce(&mut Value)) -> Self {
-        let scenario = Scenario::with(Box::new(Trusting::default()), edit);
+        let scenario = Scenario::with(Box::new(Counted::trusting()), edit);
         Self { scenario, signature: SIGNATURE, tokens: 0, streams: 0, answered: Vec::new() }
     }
 

@@ -13,51 +13,28 @@
 mod heap;
 mod scenario;
 
-use std::cell::Cell;
-use std::rc::Rc;
-
 use heap::{allocations_of, kept_of};
 use jwt_reissuer::Outcome;
-use jwt_reissuer::crypto::{BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey};
 use jwt_reissuer::event::Event;
 use jwt_reissuer::http::Body;
-use scenario::{START, Scenario, Trusting, claims_of, keys};
+use scenario::{Counted, START, Scenario, claims_of, keys};
 use serde_json::{Value, json};
-
-/// Crypto that is counted.
-#[derive(Clone, Default)]
-struct Counted {
-    verified: Rc<Cell<usize>>,
-    signed: Rc<Cell<usize>>,
-}
-
-impl Crypto for Counted {
-    fn verify(&self, key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
-        self.verified.set(self.verified.get() + 1);
-        SoftwareCrypto.verify(key, message, signature)
-    }
-
-    fn sign(&self, key: &SigningKey, message: &[u8], rng: &mut Rng) -> Result<Vec<u8>, SigningFailed> {
-        self.signed.set(self.signed.get() + 1);
-        SoftwareCrypto.sign(key, message, rng)
-    }
-}
 
 /// A scenario that has its keys, and the counts of its crypto, which begin at 0.
 fn counted(edit: impl FnOnce(&mut Value)) -> (Scenario, Counted) {
-    let crypto = Counted::default();
-    let mut scenario = Scenario::with(Box::new(crypto.clone()), edit);
-    scenario.fetch_what_is_due();
-    crypto.verified.set(0);
-    crypto.signed.set(0);
-    (scenario, crypto)
+    with(Counted::default(), edit)
 }
 
-impl Counted {
-    /// Signatures checked and made since the last time.
-    fn since(&self) -> (usize, usize) {
-        (self.verified.replace(0), self.signed.replace(0))
-    }
+/// The same, without any crypto.
+fn trusting(edit: impl FnOnce(&mut Value)) -> (Scenario, Counted) {
+    with(Counted::trusting(), edit)
+}
+
+fn with(crypto: Counted, edit: impl FnOnce(&mut Value)) -> (Scenario, Counted) {
+    let mut scenario = Scenario::with(Box::new(crypto.clone()), edit);
+    scenario.fetch_what_is_due();
+    crypto.since();
+    (scenario, crypto)
 }
 
 /// Checked, signed, and checked again
@@ -276,16 +253,6 @@ fn a_key_whose_turn_comes_by_the_timetable_signs_anew_before_anybody_has_noticed
     let second = issued(&mut scenario, "/reissue", &token);
     assert_ne!(second["jti"], first["jti"]);
     assert_eq!(crypto.since(), SIGNED);
-}
-
-/// The same, without any crypto.
-fn trusting(edit: impl FnOnce(&mut Value)) -> (Scenario, Counted) {
-    let crypto = Trusting::default();
-    let mut scenario = Scenario::with(Box::new(crypto.clone()), edit);
-    scenario.fetch_what_is_due();
-    let counted = Counted { verified: crypto.verified, signed: crypto.signed };
-    counted.since();
-    (scenario, counted)
 }
 
 fn unsigned(scenario: &Scenario, jti: &str) -> String {

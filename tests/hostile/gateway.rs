@@ -1,12 +1,9 @@
 //! The core as the filter uses it, call by call, with what the filter itself has to hold meanwhile.
 
-use std::cell::Cell;
-use std::rc::Rc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20::rand_core::SeedableRng as _;
-use jwt_reissuer::crypto::{BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey};
+use jwt_reissuer::crypto::{Crypto as _, Rng, SigningKey, SoftwareCrypto};
 use jwt_reissuer::event::Event;
 use jwt_reissuer::http::{Body, Request, Response, Route};
 use jwt_reissuer::{Outcome, SourceKey, WaitsFor};
@@ -14,7 +11,7 @@ use p256::pkcs8::EncodePrivateKey as _;
 use serde_json::{Value, json};
 
 use super::shape;
-use crate::scenario::{OUR_HOST, Scenario};
+use crate::scenario::{Counted, OUR_HOST, Scenario};
 
 /// Most bytes of all headers that Envoy lets through unless told otherwise.
 pub const HEADER_BYTES: usize = 60 * 1024;
@@ -55,22 +52,6 @@ impl Wire {
 
     pub fn header_bytes(&self) -> usize {
         self.headers.iter().map(|(name, value)| name.len() + value.len()).sum()
-    }
-}
-
-/// Crypto that is counted.
-#[derive(Clone, Default)]
-struct Counted(Rc<Cell<usize>>);
-
-impl Crypto for Counted {
-    fn verify(&self, key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
-        self.0.set(self.0.get() + 1);
-        SoftwareCrypto.verify(key, message, signature)
-    }
-
-    fn sign(&self, key: &SigningKey, message: &[u8], rng: &mut Rng) -> Result<Vec<u8>, SigningFailed> {
-        self.0.set(self.0.get() + 1);
-        SoftwareCrypto.sign(key, message, rng)
     }
 }
 
@@ -203,7 +184,7 @@ impl Gateway {
 
     /// How often a signature was made or checked.
     pub fn crypto(&self) -> usize {
-        self.counted.0.get()
+        self.counted.all()
     }
 }
 
