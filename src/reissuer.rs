@@ -367,10 +367,9 @@ impl Reissuer {
         // Our own keys have to be there before the costly part, so that it is done once.
         let loaded = self.loaded(now, waited)?;
         let (signing_kid, signing_key) = self.can_sign(&loaded.keyring, now)?;
-        let signer = Signer::new(signing_kid, signing_key);
-        let kid = plausible.kid().to_string();
+        let kid = plausible.kid().clone();
         let Some(key) = self.sources.key_of(index, &kid, now.monotonic) else {
-            return Err(Rejection::UnknownKey { kid }.into());
+            return Err(Rejection::UnknownKey { kid: kid.to_string() }.into());
         };
         plausible.check_signature_form(key)?;
         // Who has waited, for keys or for this, has its turn now.
@@ -400,6 +399,7 @@ impl Reissuer {
             token: presented.sha256(),
         });
         let told = Arc::clone(&issue);
+        let signer = Signer::new(signing_kid, signing_key);
         let reusable = Reusable { audience, iat: now.unix, token: token.clone(), signer, told };
         self.repeats.remember((index, &kid), &subject, reusable, now.unix);
         self.note(Event::Issued { issue, repeated: false });

@@ -190,7 +190,7 @@ impl<'a> UnverifiedToken<'a> {
 impl PlausibleToken<'_> {
     /// The id of the key it says it was signed with.
     #[must_use]
-    pub fn kid(&self) -> &str {
+    pub const fn kid(&self) -> &Text {
         &self.token.header.kid
     }
 
@@ -300,12 +300,6 @@ impl SubjectToken {
     #[must_use]
     pub fn member(&self, name: &str) -> Option<&(Text, Json)> {
         self.claims.member(name)
-    }
-
-    /// A claim of it, as it came.
-    #[must_use]
-    pub fn claim(&self, name: &str) -> Option<&Json> {
-        self.claims.get(name)
     }
 }
 

@@ -89,7 +89,7 @@ fn trusted(file: &Value) -> TrustedIssuer {
 
 fn verify(token: &str, keys: &KeySet, issuer: &TrustedIssuer, now: u64) -> Result<SubjectToken, Rejection> {
     let plausible = UnverifiedToken::parse(token.as_bytes(), 8192)?.examine(issuer, now)?;
-    let key = keys.get(plausible.kid()).ok_or_else(|| Rejection::UnknownKey { kid: plausible.kid().into() })?;
+    let key = keys.get(plausible.kid()).ok_or_else(|| Rejection::UnknownKey { kid: plausible.kid().to_string() })?;
     plausible.verify(key, &SoftwareCrypto)
 }
 
