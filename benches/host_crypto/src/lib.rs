@@ -6,6 +6,8 @@
 //!
 //! Raw calls by the proxy-wasm ABI 0.2.1, so that nothing is measured but the call.
 
+#[path = "../../../tests/plugin/abi.rs"]
+mod abi;
 mod hostcalls;
 
 use std::cell::RefCell;
@@ -27,17 +29,6 @@ struct Measurable {
 thread_local! {
     static MEASURABLE: RefCell<Vec<Measurable>> = const { RefCell::new(Vec::new()) };
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_abi_version_0_2_1() {}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
-    Box::into_raw(Box::<[u8]>::new_uninit_slice(size)).cast()
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_context_create(_context: u32, _root: u32) {}
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_configure(_root: u32, size: usize) -> bool {
@@ -81,20 +72,4 @@ fn asked(path: &str) -> Result<u128, String> {
         }
         Ok(began.elapsed().as_nanos() / u128::from(times.max(1)))
     })
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_done(_context: u32) -> bool {
-    true
-}
-
-/// The first call of all. A library has no `main` that would run what must run before it.
-#[cfg(target_os = "wasi")]
-#[unsafe(no_mangle)]
-extern "C" fn _initialize() {
-    unsafe extern "C" {
-        fn __wasm_call_ctors();
-    }
-    // SAFETY: the linker makes it, and Envoy calls this once.
-    unsafe { __wasm_call_ctors() };
 }

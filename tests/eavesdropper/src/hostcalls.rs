@@ -1,12 +1,9 @@
 //! The calls into Envoy.
 //!
-//! Safety, for all of them: pointers and lengths are of slices that outlive the call, and a buffer that Envoy returns was
-//! allocated by `proxy_on_memory_allocate` with exactly the returned size, and is ours to free.
+//! Safety, for all of them: pointers and lengths are of slices that outlive the call.
 
-use std::ptr::null_mut;
+use crate::abi::{OK, buffer, header, returned};
 
-/// `WasmResult::Ok` of the proxy-wasm ABI
-const OK: u32 = 0;
 /// Its log level
 const INFO: u32 = 2;
 /// Its buffer with the body of a callout's answer, and its map with the headers
@@ -18,14 +15,6 @@ const CALLOUT_MILLISECONDS: u32 = 2000;
 unsafe extern "C" {
     fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
-    fn proxy_get_buffer_bytes(kind: u32, start: usize, size: usize, data: *mut *mut u8, got: *mut usize) -> u32;
-    fn proxy_get_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
         key_size: usize,
@@ -89,27 +78,12 @@ pub fn http_get(cluster: &str, authority: &str, path: &str) -> Result<(), u32> {
 }
 
 pub fn status_of_callout() -> String {
-    let name = ":status";
-    // SAFETY: see above
-    let status = returned(|data, size| unsafe {
-        proxy_get_header_map_value(CALLOUT_HEADERS, name.as_ptr(), name.len(), data, size)
-    });
+    let status = header(CALLOUT_HEADERS, ":status");
     status.map_or_else(|_| "without a status".into(), |status| String::from_utf8_lossy(&status).into_owned())
 }
 
 pub fn body_of_callout(size: usize) -> Vec<u8> {
-    // SAFETY: see above
-    returned(|data, got| unsafe { proxy_get_buffer_bytes(CALLOUT_BODY, 0, size, data, got) }).unwrap_or_default()
-}
-
-fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, u32> {
-    let (mut data, mut size) = (null_mut(), 0);
-    match call(&raw mut data, &raw mut size) {
-        OK if data.is_null() => Ok(Vec::new()),
-        // SAFETY: see above
-        OK => Ok(unsafe { Vec::from_raw_parts(data, size, size) }),
-        status => Err(status),
-    }
+    buffer(CALLOUT_BODY, size).unwrap_or_default()
 }
 
 /// The ABI's form of a map: the number of pairs, the sizes of every name and value, then each of them ended by a zero

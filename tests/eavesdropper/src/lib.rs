@@ -7,6 +7,8 @@
 //!
 //! Raw calls by the proxy-wasm ABI 0.2.1: it is to have no more than any plugin has, and no less.
 
+#[path = "../../plugin/abi.rs"]
+mod abi;
 mod hostcalls;
 
 use hostcalls::{body_of_callout, http_get, log, set_tick_period, shared_data, status_of_callout};
@@ -15,17 +17,6 @@ const CLUSTER: &str = "signing_keys";
 const TICK_MILLISECONDS: u32 = 250;
 /// Names that a filter might keep a key under.
 const SHARED: [&str; 5] = ["jwt_reissuer", "keyring", "signing_keys", "sealing_key", "REISSUER_SEALING_KEY"];
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_abi_version_0_2_1() {}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
-    Box::into_raw(Box::<[u8]>::new_uninit_slice(size)).cast()
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_context_create(_context: u32, _root: u32) {}
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_configure(_root: u32, _size: usize) -> bool {
@@ -53,20 +44,4 @@ extern "C" fn proxy_on_tick(_root: u32) {
 extern "C" fn proxy_on_http_call_response(_root: u32, _token: u32, _headers: usize, body: usize, _trailers: usize) {
     let answer = body_of_callout(body);
     log(&format!("callout answered {} {}", status_of_callout(), String::from_utf8_lossy(&answer)));
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_done(_context: u32) -> bool {
-    true
-}
-
-/// The first call of all. A library has no `main` that would run what must run before it.
-#[cfg(target_os = "wasi")]
-#[unsafe(no_mangle)]
-extern "C" fn _initialize() {
-    unsafe extern "C" {
-        fn __wasm_call_ctors();
-    }
-    // SAFETY: the linker makes it, and Envoy calls this once.
-    unsafe { __wasm_call_ctors() };
 }
