@@ -169,7 +169,7 @@ setup-bench:
 	@$(SETUP) python envoy wrk
 
 bench-module: setup-wasm
-	@python3 tools/bench_module.py
+	@python3 tools/wasm.py bench
 
 testing-modules: setup-wasm
 	@python3 tools/wasm.py testing

@@ -40,7 +40,7 @@ def install() -> Optional[Path]:
     """Makes `wasm_opt` find one, where that is possible; the module is built without it otherwise."""
     found = wasm_opt()
     if found is None and debian.can_download():
-        cache.install("binaryen", KEY, lambda into: debian.unpack("binaryen", into))
+        cache.install("binaryen", KEY, lambda into: debian.unpack(into, "binaryen"))
         found = wasm_opt()
     if found is None:
         cache.say(f"binaryen: none; with wasm-opt {VERSION_AT_LEAST} or later on PATH the module would be smaller")

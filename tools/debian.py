@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Dict, List, Sequence
 
 import cache
+from cache import SetupError
 
 
 def can_install() -> bool:
@@ -25,17 +26,22 @@ def can_download() -> bool:
     return shutil.which("apt-get") is not None and shutil.which("dpkg-deb") is not None
 
 
-def unpack(package: str, into: Path) -> None:
-    """Downloads a package and unpacks it into a directory: nothing of the machine changes."""
+def unpack(into: Path, *packages: str) -> None:
+    """Downloads the first of these packages that there is and unpacks it into a directory: nothing of the machine changes."""
     log = into / "setup.log"
-    download = ["apt-get", "download", package]
     # Lists of packages may be missing or old.
-    if subprocess.run(download, cwd=into, capture_output=True).returncode != 0:
+    if not _downloaded(packages, into):
         update(log)
-        cache.run(download, what=f"Debian's package {package}", log=log, cwd=into)
+        if not _downloaded(packages, into):
+            raise SetupError(f"apt-get cannot download {' or '.join(packages)}")
     (file,) = into.glob("*.deb")
-    cache.run(["dpkg-deb", "-x", str(file), str(into)], what="unpacking it", log=log)
+    cache.run(["dpkg-deb", "-x", str(file), str(into)], what=f"unpacking {file.name}", log=log)
     file.unlink()
+
+
+def _downloaded(packages: Sequence[str], into: Path) -> bool:
+    commands = (["apt-get", "download", package] for package in packages)
+    return any(subprocess.run(command, cwd=into, capture_output=True).returncode == 0 for command in commands)
 
 
 def update(log: Path) -> None:

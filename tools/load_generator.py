@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Dict, Tuple
 
@@ -33,22 +32,10 @@ def install() -> Path:
         return Path(found)
 
     def build(into: Path) -> None:
-        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        if not debian.can_download():
             raise SetupError("wrk is not on PATH, and there is no apt-get to have it by: install wrk")
-        log = into / "setup.log"
-        # Unpacked here, not installed: nothing of the machine changes. Lists of packages may be missing or old.
-        if not _downloaded(into, "wrk"):
-            debian.update(log)
-            cache.run(["apt-get", "download", "wrk"], what="Debian's package of wrk", log=log, cwd=into)
-        if not any(_downloaded(into, library) for library in LIBRARIES):
-            raise SetupError(f"apt-get has none of {', '.join(LIBRARIES)}, which wrk needs: install wrk")
-        for package in into.glob("*.deb"):
-            cache.run(["dpkg-deb", "-x", str(package), str(into)], what=f"unpacking {package.name}", log=log)
-            package.unlink()
+        debian.unpack(into, "wrk")
+        debian.unpack(into, *LIBRARIES)
 
     cache.install("wrk", KEY, build)
     return wrk()[0]
-
-
-def _downloaded(into: Path, package: str) -> bool:
-    return subprocess.run(["apt-get", "download", package], cwd=into, capture_output=True).returncode == 0

