@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from harness.pki import PrivateKey
 from harness.processes import Supervisor, eventually, free_port
 from harness.signing_keys import p256_key, thumbprint
 from harness.stand_in import StandInCluster
+from harness.subject_keys import SubjectKey
 from harness import client
 
 import yaml
@@ -46,12 +46,5 @@ class Cluster(StandInCluster):
         eventually("the cluster is there", lambda: client.request(admin, "GET", "/ready", host="127.0.0.1").status == 200, 30)
 
 
-def jwk_of(key: Any) -> dict[str, Any]:
-    """A P-256 key."""
-    point = key.public_key().public_numbers()
-    x, y = (base64.urlsafe_b64encode(number.to_bytes(32, "big")).rstrip(b"=").decode() for number in (point.x, point.y))
-    return {"kty": "EC", "crv": "P-256", "x": x, "y": y, "use": "sig", "alg": "ES256", "kid": kid_of(key)}
-
-
-def kid_of(key: PrivateKey) -> str:
-    return thumbprint(key)
+def jwk_of(key: PrivateKey) -> dict[str, Any]:
+    return SubjectKey(thumbprint(key), key).jwk()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import multiprocessing
 import os
@@ -11,18 +10,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
+from harness.edits import encode
+from harness.signing_keys import thumbprint
+from harness.subject_keys import sign
+from harness.tokens import segment
 
-from cluster import Cluster, kid_of
+from cluster import Cluster
 
 AUDIENCE = "https://reissuer.example.com"
 HOURS = 6
 CHUNK = 500
-
-
-def encoded(content: bytes) -> bytes:
-    return base64.urlsafe_b64encode(content).rstrip(b"=")
 
 
 class Signer:
@@ -30,7 +27,7 @@ class Signer:
 
     def __init__(self, cluster: Cluster, algorithm: str, **changed: Any):
         self.key = cluster.private_key if algorithm == "RS256" else cluster.p256
-        self.changed = {"pad": 0, "kid": cluster.kid if algorithm == "RS256" else kid_of(cluster.p256), "age": 0, "aud": AUDIENCE, **changed}
+        self.changed = {"pad": 0, "kid": cluster.kid if algorithm == "RS256" else thumbprint(cluster.p256), "age": 0, "aud": AUDIENCE, **changed}
         self.issuer, self.algorithm = cluster.issuer, algorithm
 
     def token(self, number: int) -> bytes:
@@ -47,18 +44,12 @@ class Signer:
             },
             "sub": f"system:serviceaccount:payments:{account}",
         }
-        header = encoded(json.dumps({"alg": self.algorithm, "kid": self.changed["kid"]}, separators=(",", ":")).encode())
+        header = segment({"alg": self.algorithm, "kid": self.changed["kid"]})
         if self.changed["pad"]:
             room = self.changed["pad"] - len(header) - len(json.dumps(claims, separators=(",", ":"))) * 4 // 3 - 370
             claims["padding"] = "x" * max(room * 3 // 4, 0)
-        message = header + b"." + encoded(json.dumps(claims, separators=(",", ":")).encode())
-        return message + b"." + encoded(self._signature(message))
-
-    def _signature(self, message: bytes) -> bytes:
-        if self.algorithm == "RS256":
-            return self.key.sign(message, padding.PKCS1v15(), hashes.SHA256())
-        r, s = utils.decode_dss_signature(self.key.sign(message, ec.ECDSA(hashes.SHA256())))
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        message = f"{header}.{segment(claims)}".encode()
+        return message + b"." + encode(sign(self.key, self.algorithm, message))
 
     def tokens(self, first: int, count: int) -> list[bytes]:
         if count <= CHUNK:
@@ -126,4 +117,4 @@ def garbage(count: int) -> list[bytes]:
 def badly_signed(tokens: list[bytes]) -> list[bytes]:
     """The same claims, and a number in place of the signature that is below any modulus."""
     chance = random.Random("signatures")
-    return [token.rpartition(b".")[0] + b"." + encoded(b"\0" + chance.randbytes(255)) for token in tokens]
+    return [token.rpartition(b".")[0] + b"." + encode(b"\0" + chance.randbytes(255)) for token in tokens]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+
+from harness.memory import rss_kib
 
 # <linux/posix-timers.h>: the clock of all the time on a processor, user's and kernel's, of a process and its threads. The same
 # as the sum of utime and stime in /proc/PID/stat, in nanoseconds where that has hundredths of a second.
@@ -15,7 +16,4 @@ def cpu_seconds(pid: int) -> float:
 
 
 def rss_bytes(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError(f"process {pid} has no memory: it is gone")
+    return rss_kib(pid) * 1024

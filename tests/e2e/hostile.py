@@ -26,7 +26,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from harness.edits import encode
 from harness.gateway import Gateway, connection_manager
+from harness.memory import memory_kib
 from harness.pki import private_pem
 from harness.processes import Supervisor, eventually
 from harness.signing_keys import one_line, rsa_key
@@ -45,10 +47,6 @@ VMS = WORKERS + 1
 # by a buffer or a step of an allocator. Of a million requests, ten bytes lost for each are more; of fewer, more for each.
 GROWTH_KIB = 8 * 1024
 LONGEST_TOKEN = 8192
-
-
-def encoded(content: bytes) -> bytes:
-    return base64.urlsafe_b64encode(content).rstrip(b"=")
 
 
 class Attacker:
@@ -76,7 +74,7 @@ class Attacker:
             (3, lambda: self._of_unknown_key(self._numbers)),
             (3, lambda: self._of_unknown_key(self._escapes)),
             (3, lambda: self._of_unknown_key(self._objects)),
-            (4, lambda: self._reissue(encoded(self._header(b"k")) + b"." + encoded(b'{"p":' + b"[" * 17 + b"]" * 17 + b"}") + b".AAAA")),
+            (4, lambda: self._reissue(encode(self._header(b"k")) + b"." + encode(b'{"p":' + b"[" * 17 + b"]" * 17 + b"}") + b".AAAA")),
             (10, lambda: self._of_unknown_key(self._claims)),
             (3, self._badly_signed),
             (6, lambda: self._reissue(self._expired)),
@@ -114,10 +112,10 @@ class Attacker:
     def _of_unknown_key(self, claims: bytes) -> bytes:
         """Another key that nobody has, every time."""
         kid = b"nobodys-%d" % next(self._number)
-        return self._reissue(b"%s.%s.%s" % (encoded(self._header(kid)), claims, b"A" * 342))
+        return self._reissue(b"%s.%s.%s" % (encode(self._header(kid)), claims, b"A" * 342))
 
     def _badly_signed(self) -> bytes:
-        return self._reissue(b"%s.%s.%s" % (encoded(self._header(self._kid)), self._claims, encoded(b"\0" + random.randbytes(255))))
+        return self._reissue(b"%s.%s.%s" % (encode(self._header(self._kid)), self._claims, encode(b"\0" + random.randbytes(255))))
 
     def _form(self) -> bytes:
         body = b"subject_token=%d&" % next(self._number) * 50
@@ -129,7 +127,7 @@ class Attacker:
     def _filled(self, value: bytes) -> bytes:
         """Claims that would do, and as much of a value as fits."""
         room = (LONGEST_TOKEN - 500) * 3 // 4 - len(self._plausible)
-        return encoded(self._plausible + b',"p":[' + b",".join([value] * (room // (len(value) + 1))) + b"]}")
+        return encode(self._plausible + b',"p":[' + b",".join([value] * (room // (len(value) + 1))) + b"]}")
 
 
 class Crowd:
@@ -214,11 +212,6 @@ class Crowd:
 def content_length(head: bytes) -> int:
     found = re.search(rb"\r\ncontent-length: (\d+)", head)
     return int(found[1]) if found else 0
-
-
-def memory_kib(pid: int) -> dict[str, int]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmRSS:", "RssAnon:", "VmHWM:"))}
 
 
 def stats(gateway: Gateway, pattern: str) -> Iterator[tuple[str, int]]:

@@ -11,6 +11,7 @@ from harness.crowd import Answer, Crowd
 from harness.fault_scenario import VMS, WORKERS, Scenario, slowest, statuses, summary
 from harness.fault_table import Measured
 from harness.faulty import Held, honest, late
+from harness.memory import rss_kib
 from harness.pki import private_pem
 from harness.processes import eventually
 from harness.signing_keys import one_line, rsa_key
@@ -121,7 +122,7 @@ def test_clients_that_go_away_while_they_wait_leave_nothing_behind(prepare: Prep
         everybody_waits(clients)
         crowd.go_away()
         nobody_is_left()
-        resident.append(_resident_kib(gateway.process.pid))
+        resident.append(rss_kib(gateway.process.pid))
     issued = gateway.counter("issued")
     # Some go while the fetch is under way, and some while they are being answered.
     crowd, staying = scenario.crowd([token] * 300), scenario.crowd([token] * 20)
@@ -162,8 +163,3 @@ def test_five_hundred_cold_requests_cause_one_fetch_for_each_vm_and_all_get_a_to
     # They are answered in slices, so that a worker serves others in between.
     assert slowest(bystander.answers) < slowest(answers) / 2
     assert scenario.complaints() == []
-
-
-def _resident_kib(pid: int) -> int:
-    with open(f"/proc/{pid}/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))

@@ -19,6 +19,7 @@ from ..delivery import deliver_by_file
 from ..faulty import Certificates
 from ..gateway import Gateway
 from ..load import Load
+from ..memory import rss_kib
 from ..oidc import every_worker_reissues
 from ..processes import Supervisor, eventually
 from ..stand_in import StandInCluster
@@ -186,7 +187,7 @@ class Soak:
                 outcome.checker.blame(issued.answer, problem)
 
     def _report(self, outcome: Outcome, passed: float) -> None:
-        memory = memory_kib(self.gateway.process.pid)
+        memory = rss_kib(self.gateway.process.pid)
         allocated = int(self.gateway.admin("/memory").json()["allocated"]) // 1024
         outcome.memory.append((memory, allocated))
         checker = outcome.checker
@@ -252,8 +253,3 @@ def complaints(gateway: Gateway) -> Counter[str]:
             found[re.sub(r"^\[.*?\]\[\d+\]", "", line)[:300]] += 1
     os.truncate(log, 0)
     return found
-
-
-def memory_kib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
