@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use pkcs8::der::DateTime;
+use der::DateTime;
 
 /// A point of a clock that nobody can set, since any fixed point.
 pub type Monotonic = Duration;

@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use pkcs8::der::pem;
+use der::pem;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::claims::Claims;

@@ -9,6 +9,7 @@ use core::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use p256::elliptic_curve::point::AffineCoordinates as _;
 use rsa::BoxedUint;
 use rsa::traits::PublicKeyParts as _;
 use sha2::{Digest as _, Sha256};
@@ -140,33 +141,38 @@ impl VerifyingKey {
         if length == 0 || x.len() != length || y.len() != length {
             return Err(KeyError::Malformed("a coordinate is not as long as the field"));
         }
-        // SEC 1 section 2.3.3, uncompressed
-        let point = [&[4], x, y].concat();
-        let off = |_| KeyError::NotOnCurve;
         let key = match algorithm {
-            Algorithm::Rs256 => return Err(KeyError::Malformed("not an elliptic curve")),
-            Algorithm::Es256 => {
-                PublicKey::P256(Box::new(p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(off)?))
-            }
-            Algorithm::Es384 => {
-                PublicKey::P384(Box::new(p384::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(off)?))
-            }
+            Algorithm::Rs256 => None,
+            Algorithm::Es256 => p256_key(x, y).map(|key| PublicKey::P256(Box::new(key))),
+            Algorithm::Es384 => p384_key(x, y).map(|key| PublicKey::P384(Box::new(key))),
             Algorithm::Es512 => {
-                let key = jwt_reissuer_es512::VerifyingKey::from_point(&point).ok_or(KeyError::NotOnCurve)?;
-                PublicKey::P521(Box::new(key))
+                jwt_reissuer_es512::VerifyingKey::from_coordinates(x, y).map(|key| PublicKey::P521(Box::new(key)))
             }
         };
+        let key = key.ok_or(KeyError::NotOnCurve)?;
+        // SEC 1 section 2.3.3, uncompressed
+        let point = [&[4], x, y].concat();
         let jwk = PublicJwk::Ec { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) };
         Ok(Self { key, jwk, spki: der::ec_spki(algorithm, &point).into() })
     }
 
     /// An elliptic-curve key from its uncompressed point (SEC 1 section 2.3.3).
-    pub(crate) fn from_sec1(algorithm: Algorithm, point: &[u8]) -> Result<Self, KeyError> {
-        let coordinates = point.get(1..).unwrap_or_default();
-        let (x, y) = coordinates
-            .split_at_checked(algorithm.coordinate_length())
-            .ok_or(KeyError::Malformed("not an uncompressed point"))?;
-        Self::from_ec(algorithm, x, y)
+    pub(crate) fn from_point(algorithm: Algorithm, point: &[u8]) -> Result<Self, KeyError> {
+        let (form, coordinates) = point.split_first().ok_or(KeyError::NotOnCurve)?;
+        if matches!(form, 2 | 3) {
+            return Err(KeyError::Malformed("a compressed point of an elliptic curve; give it uncompressed"));
+        }
+        match coordinates.split_at_checked(algorithm.coordinate_length()) {
+            Some((x, y)) if *form == 4 && x.len() == y.len() => Self::from_ec(algorithm, x, y),
+            _ => Err(KeyError::NotOnCurve),
+        }
+    }
+
+    /// Whether it is this key's point, uncompressed.
+    pub(crate) fn is_point(&self, point: &[u8]) -> bool {
+        let length = self.algorithm().coordinate_length().saturating_mul(2).saturating_add(1);
+        // It is what a SubjectPublicKeyInfo ends with.
+        point.len() == length && self.spki.ends_with(point)
     }
 
     fn unless_published(self) -> Result<Self, KeyError> {
@@ -265,21 +271,24 @@ impl SigningKey {
     pub(crate) fn from_p256(key: &p256::SecretKey) -> Result<Self, KeyError> {
         let mut number = key.to_bytes();
         let key = p256::ecdsa::SigningKey::from(key);
-        let point = key.verifying_key().to_sec1_bytes();
-        let pkcs8 = der::ec_pkcs8(Algorithm::Es256, &number, &point);
+        let point = *key.verifying_key().as_affine();
+        let key = Self::ec(Algorithm::Es256, PrivateKey::P256(Box::new(key)), &number, &point.x(), &point.y());
         number.as_mut_slice().zeroize();
-        let public = VerifyingKey::from_sec1(Algorithm::Es256, &point)?;
-        Self { key: PrivateKey::P256(Box::new(key)), public, pkcs8 }.unless_published()
+        key
     }
 
     pub(crate) fn from_p384(key: &p384::SecretKey) -> Result<Self, KeyError> {
         let mut number = key.to_bytes();
         let key = p384::ecdsa::SigningKey::from(key);
-        let point = key.verifying_key().to_sec1_bytes();
-        let pkcs8 = der::ec_pkcs8(Algorithm::Es384, &number, &point);
+        let point = *key.verifying_key().as_affine();
+        let key = Self::ec(Algorithm::Es384, PrivateKey::P384(Box::new(key)), &number, &point.x(), &point.y());
         number.as_mut_slice().zeroize();
-        let public = VerifyingKey::from_sec1(Algorithm::Es384, &point)?;
-        Self { key: PrivateKey::P384(Box::new(key)), public, pkcs8 }.unless_published()
+        key
+    }
+
+    fn ec(algorithm: Algorithm, key: PrivateKey, number: &[u8], x: &[u8], y: &[u8]) -> Result<Self, KeyError> {
+        let public = VerifyingKey::from_ec(algorithm, x, y)?;
+        Self { key, public, pkcs8: der::ec_pkcs8(algorithm, number, &[&[4], x, y].concat()) }.unless_published()
     }
 
     fn unless_published(self) -> Result<Self, KeyError> {
@@ -299,6 +308,16 @@ impl SigningKey {
     pub const fn public(&self) -> &VerifyingKey {
         &self.public
     }
+}
+
+fn p256_key(x: &[u8], y: &[u8]) -> Option<p256::ecdsa::VerifyingKey> {
+    let point = p256::AffinePoint::from_coordinates(x.try_into().ok()?, y.try_into().ok()?).into_option()?;
+    p256::ecdsa::VerifyingKey::from_affine(point).ok()
+}
+
+fn p384_key(x: &[u8], y: &[u8]) -> Option<p384::ecdsa::VerifyingKey> {
+    let point = p384::AffinePoint::from_coordinates(x.try_into().ok()?, y.try_into().ok()?).into_option()?;
+    p384::ecdsa::VerifyingKey::from_affine(point).ok()
 }
 
 fn leading_zero_bits(bytes: &[u8]) -> u32 {

@@ -15,7 +15,7 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use pkcs8::der::DateTime;
+use der::DateTime;
 
 use crate::settings::ConfigError;
 use crate::sorted::sorted;

@@ -18,8 +18,8 @@ use jwt_reissuer::crypto::{Algorithm, KeyError, Rng, SigningKey, VerifyingKey};
 use jwt_reissuer::http::Serve;
 use jwt_reissuer::keyring::Keyring;
 use p256::pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfo};
-use pkcs8::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
-use pkcs8::der::{Encode as _, Tag};
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
+use der::{Encode as _, Tag};
 use rsa::pkcs1::{EncodeRsaPrivateKey as _, EncodeRsaPublicKey as _};
 use scenario::terms;
 use sec1::{EcParameters, EcPrivateKey};
@@ -140,7 +140,11 @@ fn a_public_key_is_one_for_signatures_that_we_verify() {
     assert_eq!(spki(RSA, Some(AnyRef::NULL), &rsa), Ok(Algorithm::Rs256));
     assert_eq!(spki(RSA, None, &rsa), Err(NO_NULL));
     assert_eq!(spki(EC, oid(&P256), &point), Ok(Algorithm::Es256));
-    assert_eq!(spki(EC, oid(&P256), compressed.as_bytes()), Ok(Algorithm::Es256));
+    let refused = KeyError::Malformed("a compressed point of an elliptic curve; give it uncompressed");
+    assert_eq!(spki(EC, oid(&P256), compressed.as_bytes()), Err(refused));
+    for other in [&[][..], &[0], &[4], &[5; 65], &point[..64], &[&point[..], &[0]].concat()] {
+        assert_eq!(spki(EC, oid(&P256), other), Err(KeyError::NotOnCurve), "{other:?}");
+    }
     assert_eq!(spki(EC, oid(&SECP256K1), &point), Err(OTHER_CURVE));
     assert_eq!(spki(EC, oid(&P384), &point), Err(KeyError::NotOnCurve));
     let neither = KeyError::Malformed("neither an RSA key for signatures of PKCS#1 v1.5, nor an elliptic-curve key");

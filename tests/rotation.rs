@@ -29,7 +29,7 @@ fn pem(seed: u8) -> String {
 }
 
 fn time(unix: u64) -> String {
-    let time = pkcs8::der::DateTime::from_unix_duration(std::time::Duration::from_secs(unix)).unwrap();
+    let time = der::DateTime::from_unix_duration(std::time::Duration::from_secs(unix)).unwrap();
     time.to_string()
 }
 

@@ -5,16 +5,18 @@
 #![no_std]
 
 use p521::ecdsa::signature::Verifier as _;
+use p521::elliptic_curve::point::AffineCoordinates as _;
 
 /// A point of the curve that may verify signatures of ES512.
 #[derive(Clone)]
 pub struct VerifyingKey(p521::ecdsa::VerifyingKey);
 
 impl VerifyingKey {
-    /// A key from its uncompressed point (SEC 1 section 2.3.3); none where that is not one of the curve.
+    /// A key from the coordinates of its point, each as long as the field; none where that is not one of the curve.
     #[must_use]
-    pub fn from_point(point: &[u8]) -> Option<Self> {
-        p521::ecdsa::VerifyingKey::from_sec1_bytes(point).ok().map(Self)
+    pub fn from_coordinates(x: &[u8], y: &[u8]) -> Option<Self> {
+        let point = p521::AffinePoint::from_coordinates(x.try_into().ok()?, y.try_into().ok()?).into_option()?;
+        p521::ecdsa::VerifyingKey::from_affine(point).ok().map(Self)
     }
 
     /// Whether it is a signature of this key over the message: `r || s` (RFC 7518 section 3.4) with SHA-512.

@@ -38,7 +38,7 @@ pub fn terms(serve: Serve) -> Terms {
 }
 
 pub fn signing_key(pem: &str) -> SigningKey {
-    let (_, der) = pkcs8::der::pem::decode_vec(pem.as_bytes()).unwrap();
+    let (_, der) = der::pem::decode_vec(pem.as_bytes()).unwrap();
     SigningKey::from_pkcs8_der(&der).unwrap()
 }
 
