@@ -1,6 +1,6 @@
 //! What the root context and the requests of one configuration share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,32 +9,67 @@ use jwt_reissuer::{Answer, FetchId, Now, Reissuer};
 
 use crate::crypto::HostCrypto;
 use crate::hostcalls::{self, LogLevel};
-use crate::observe::Observer;
+use crate::observe::{COUNT_INTERVAL, Observer};
 
 /// How soon the root context is to look again when a request has given it something to do: a request cannot send a callout
 /// that outlives it.
 pub(crate) const AT_ONCE: Duration = Duration::from_millis(1);
 
+/// So many requests of ours without one of somebody else are taken for a sign that nobody else's come.
+const OURS_IN_A_ROW: u32 = 8;
+
 /// One configuration at work.
 pub(crate) struct Filter {
     pub(crate) reissuer: RefCell<Reissuer>,
     observer: RefCell<Observer>,
+    /// For a tick, since the last one
+    has_asked: Cell<bool>,
+    /// Requests of ours since the last one of somebody else
+    ours: Cell<u32>,
 }
 
 impl Filter {
     pub(crate) fn new(reissuer: Reissuer, crypto: &HostCrypto) -> Self {
         let mut observer = Observer::default();
         observer.begin(&reissuer, crypto);
-        Self { reissuer: RefCell::new(reissuer), observer: RefCell::new(observer) }
+        Self {
+            reissuer: RefCell::new(reissuer),
+            observer: RefCell::new(observer),
+            has_asked: Cell::new(false),
+            ours: Cell::new(0),
+        }
+    }
+
+    /// Takes note of whether a request was ours.
+    pub(crate) fn saw(&self, is_ours: bool) {
+        self.ours.set(if is_ours { self.ours.get().saturating_add(1) } else { 0 });
+    }
+
+    /// Whether the next request is ours too, so far as one can tell.
+    pub(crate) fn expects_ours(&self) -> bool {
+        self.ours.get() >= OURS_IN_A_ROW
     }
 
     /// Logs and counts what happened.
     pub(crate) fn observe(&self, now: Now) {
         loop {
             let event = self.reissuer.borrow_mut().poll_event();
-            let Some(event) = event else { return };
+            let Some(event) = event else { break };
             self.observer.borrow_mut().observe(&event, now);
         }
+        let mut observer = self.observer.borrow_mut();
+        observer.tell_unless_busy(now);
+        // Where requests wait there is a tick soon.
+        if observer.is_behind() && !self.has_asked.get() && self.reissuer.borrow().waiting() == 0 {
+            self.has_asked.set(true);
+            hostcalls::set_tick_period(COUNT_INTERVAL);
+        }
+    }
+
+    /// Adds to Envoy's counters what was counted.
+    pub(crate) fn tell(&self) {
+        self.has_asked.set(false);
+        self.observer.borrow_mut().tell();
     }
 
     /// Says how long signatures took, if there were any.

@@ -132,12 +132,18 @@ pub(crate) fn log(level: LogLevel, message: &str) {
     unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) };
 }
 
-/// Whether Envoy writes lines of this level.
-pub(crate) fn logs(level: LogLevel) -> bool {
+/// The lowest level that Envoy writes lines of.
+pub(crate) fn lowest_level() -> LogLevel {
     let mut lowest = LogLevel::Info as u32;
     // SAFETY: see above; where the call fails, the initial value stands.
     unsafe { proxy_get_log_level(&raw mut lowest) };
-    level as u32 >= lowest
+    match lowest {
+        0 | 1 => LogLevel::Debug,
+        2 => LogLevel::Info,
+        3 => LogLevel::Warn,
+        4 => LogLevel::Error,
+        _ => LogLevel::Critical,
+    }
 }
 
 /// Has `on_tick` of the current root context called at this interval, at least a millisecond: zero would turn it off.
@@ -288,7 +294,11 @@ fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8
 /// byte; numbers are little-endian and 32 bits.
 fn serialized(pairs: &[(&str, &str)]) -> Vec<u8> {
     let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    let mut bytes = Vec::from(number(pairs.len()));
+    let texts = pairs.iter().fold(4, |room: usize, (name, value)| {
+        room.saturating_add(name.len()).saturating_add(value.len()).saturating_add(10)
+    });
+    let mut bytes = Vec::with_capacity(texts);
+    bytes.extend(number(pairs.len()));
     for (name, value) in pairs {
         bytes.extend(number(name.len()));
         bytes.extend(number(value.len()));

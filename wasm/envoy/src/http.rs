@@ -46,7 +46,9 @@ impl Http {
             self.state = State::Answered;
             return Action::Pause;
         };
-        let request = match request(&filter, end_of_stream) {
+        let request = request(&filter, end_of_stream);
+        filter.saw(matches!(request, Ok(Some(_))));
+        let request = match request {
             Ok(None) => return Action::Continue,
             Ok(Some(request)) => request,
             Err(why) => {
@@ -153,8 +155,11 @@ fn request(filter: &Filter, end_of_stream: bool) -> Result<Option<Request>, Fail
     let read = |name| Ok(hostcalls::header(Map::RequestHeaders, name)?.unwrap_or_default());
     let reissuer = filter.reissuer.borrow();
     let routes = reissuer.routes();
-    // Everybody else's requests end here, after a single call, or on a shared host after two.
-    if !routes.is_our_host(&read(":authority")?) || (routes.is_shared() && !routes.is_our_path(&read(":path")?)) {
+    // Everybody else's requests end here, after a single call, or on a shared host after two. Where nobody else's come, as on a
+    // virtual host of our own, the call would be for nothing.
+    let is_ours =
+        || Ok(routes.is_our_host(&read(":authority")?) && (!routes.is_shared() || routes.is_our_path(&read(":path")?)));
+    if !filter.expects_ours() && !is_ours()? {
         return Ok(None);
     }
     let headers = hostcalls::headers(Map::RequestHeaders)?;

@@ -20,12 +20,23 @@ const LINES_A_SECOND: u32 = 20;
 const FEW_TOKENS: usize = 50;
 /// Between two times that gauges are written: a reader sees no more.
 const GAUGE_INTERVAL: Duration = Duration::from_millis(500);
+/// How often in [`COUNT_INTERVAL`] counters are added to at once. Where more happens, calls into Envoy would take longer than what they
+/// count, so that what is left is added when that time is over.
+const COUNTED_AT_ONCE: u32 = 8;
+pub(crate) const COUNT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The metrics defined so far, by name, and what was told of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Observer {
-    counters: Sorted<String, u32>,
+    counters: Sorted<String, Counter>,
     gauges: Sorted<String, u32>,
+    /// Whether Envoy has still to be told of what was counted
+    is_behind: bool,
+    /// How often it was told since then
+    told: u32,
+    since: Duration,
+    /// The lowest level that Envoy writes lines of, as it said on the last tick
+    lowest: LogLevel,
     /// When gauges were last written, by the monotonic clock
     written: Option<Duration>,
     /// Refusals by callers' fault in the second that began then, by reason
@@ -40,16 +51,44 @@ pub(crate) struct Observer {
     waiting: i64,
 }
 
+#[derive(Debug)]
+struct Counter {
+    id: u32,
+    /// What Envoy has still to be told of
+    more: i64,
+}
+
+impl Default for Observer {
+    fn default() -> Self {
+        Self {
+            counters: Sorted::new(),
+            gauges: Sorted::new(),
+            is_behind: false,
+            told: 0,
+            since: Duration::ZERO,
+            lowest: LogLevel::Info,
+            written: None,
+            refused: Sorted::new(),
+            given_again: Sorted::new(),
+            given_silently: 0,
+            second: Duration::ZERO,
+            crypto: Vec::new(),
+            waiting: 0,
+        }
+    }
+}
+
 impl Observer {
     /// Defines what is to be there before anything has happened.
     pub(crate) fn begin(&mut self, reissuer: &Reissuer, crypto: &HostCrypto) {
         self.crypto = [("host_signs", crypto.host_signs()), ("host_verifies", crypto.host_verifies())]
             .map(|(what, is_so)| Gauge { name: format!("jwt_reissuer.crypto.{what}").into(), value: is_so.into() })
             .into();
+        self.lowest = hostcalls::lowest_level();
         for name in reissuer.counters() {
-            find(&mut self.counters, Metric::Counter, &name);
+            self.counter(&name);
         }
-        find(&mut self.gauges, Metric::Gauge, WAITING);
+        find(&mut self.gauges, WAITING);
     }
 
     /// Logs and counts one event.
@@ -60,14 +99,49 @@ impl Observer {
             Level::Warn => LogLevel::Warn,
             Level::Error => LogLevel::Error,
         };
-        if self.is_worth_a_line(event, now) && hostcalls::logs(level) {
+        if self.is_worth_a_line(event, now) && level >= self.lowest {
             hostcalls::log(level, &event.to_string());
         }
         for name in event.counters() {
-            if let Some(counter) = find(&mut self.counters, Metric::Counter, &name) {
-                hostcalls::add(counter, 1);
+            if let Some(counter) = self.counter(&name) {
+                counter.more = counter.more.saturating_add(1);
+                self.is_behind = true;
             }
         }
+    }
+
+    /// Adds to Envoy's counters what was counted, if there is little of that; else it is to be done on a tick.
+    pub(crate) fn tell_unless_busy(&mut self, now: Now) {
+        if now.monotonic.saturating_sub(self.since) >= COUNT_INTERVAL {
+            (self.since, self.told) = (now.monotonic, 0);
+        }
+        if self.is_behind && self.told < COUNTED_AT_ONCE {
+            self.tell();
+        }
+    }
+
+    /// Adds to Envoy's counters what was counted.
+    pub(crate) fn tell(&mut self) {
+        if !core::mem::take(&mut self.is_behind) {
+            return;
+        }
+        self.told = self.told.saturating_add(1);
+        for counter in self.counters.values_mut().filter(|counter| counter.more > 0) {
+            hostcalls::add(counter.id, core::mem::take(&mut counter.more));
+        }
+    }
+
+    /// Whether Envoy has still to be told of what was counted.
+    pub(crate) const fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    fn counter(&mut self, name: &str) -> Option<&mut Counter> {
+        if self.counters.get(name).is_none() {
+            let id = hostcalls::define(Metric::Counter, name)?;
+            self.counters.insert(name.to_owned(), Counter { id, more: 0 });
+        }
+        self.counters.get_mut(name)
     }
 
     /// Whether an event is none of those that come as often as somebody likes, or one of the few of its second.
@@ -111,7 +185,7 @@ impl Observer {
         self.refused.clear();
         self.given_again.clear();
         self.given_silently = 0;
-        if hostcalls::logs(LogLevel::Info) {
+        if LogLevel::Info >= self.lowest {
             lines.iter().for_each(|line| hostcalls::log(LogLevel::Info, line));
         }
     }
@@ -123,11 +197,12 @@ impl Observer {
 
     /// Writes the gauges, if it is time to.
     pub(crate) fn measure(&mut self, reissuer: &Reissuer, now: Now) {
+        self.lowest = hostcalls::lowest_level();
         let waiting = i64::try_from(reissuer.waiting()).unwrap_or(i64::MAX);
         let more = waiting.saturating_sub(self.waiting);
         // Added to, not set: every worker has requests of its own that wait.
         if more != 0
-            && let Some(gauge) = find(&mut self.gauges, Metric::Gauge, WAITING)
+            && let Some(gauge) = find(&mut self.gauges, WAITING)
             && hostcalls::add(gauge, more)
         {
             self.waiting = waiting;
@@ -138,7 +213,7 @@ impl Observer {
         self.written = Some(now.monotonic);
         self.turn(now);
         for gauge in reissuer.gauges(now).iter().chain(&self.crypto) {
-            if let Some(id) = find(&mut self.gauges, Metric::Gauge, &gauge.name) {
+            if let Some(id) = find(&mut self.gauges, &gauge.name) {
                 hostcalls::record(id, gauge.value);
             }
         }
@@ -147,6 +222,7 @@ impl Observer {
     /// Takes back what was measured: Envoy keeps a gauge for ever, and of an issuer that is not trusted any more it would
     /// say for ever when its keys were last read.
     pub(crate) fn end(&mut self) {
+        self.tell();
         for (name, gauge) in self.gauges.iter() {
             if name == WAITING {
                 if self.waiting != 0 {
@@ -160,11 +236,11 @@ impl Observer {
     }
 }
 
-fn find(known: &mut Sorted<String, u32>, kind: Metric, name: &str) -> Option<u32> {
-    if let Some(id) = known.get(name) {
+fn find(gauges: &mut Sorted<String, u32>, name: &str) -> Option<u32> {
+    if let Some(id) = gauges.get(name) {
         return Some(*id);
     }
-    let id = hostcalls::define(kind, name)?;
-    known.insert(name.to_owned(), id);
+    let id = hostcalls::define(Metric::Gauge, name)?;
+    gauges.insert(name.to_owned(), id);
     Some(id)
 }

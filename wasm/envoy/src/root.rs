@@ -133,10 +133,12 @@ impl Root {
             waits
         });
         filter.observe(now());
+        filter.tell();
         filter.measure();
         let mut next = filter.reissuer.borrow().next_tick(now());
         for filter in &self.draining {
             filter.observe(now());
+            filter.tell();
             next = next.min(filter.reissuer.borrow().next_tick(now()));
         }
         hostcalls::set_tick_period(next);

@@ -17,6 +17,7 @@ fn a_counter_is_defined_once_and_counted_up_each_time() {
         envoy.send(&Request::reissue("x"));
         envoy.send(&Request::discovery());
     }
+    envoy.tick();
     let expected = [
         ("jwt_reissuer.documents_served", 3),
         ("jwt_reissuer.issued", 3),
@@ -36,6 +37,34 @@ fn a_counter_is_defined_once_and_counted_up_each_time() {
     let counters: Vec<(&str, i64)> = counters.iter().map(|(name, value)| (name.as_str(), *value)).collect();
     assert_eq!(counters, expected);
     assert_eq!(defined, expected.len());
+}
+
+#[test]
+fn counters_follow_at_once_where_little_happens_and_within_a_twentieth_of_a_second_where_much_does() {
+    let envoy = warm();
+    let sent = |requests: usize| {
+        with(|state| state.calls.clear());
+        (0..requests).for_each(|_| drop(envoy.send(&Request::discovery())));
+        with(|state| state.calls.iter().filter(|call| **call == "proxy_increment_metric").count())
+    };
+    assert_eq!((sent(3), count("jwt_reissuer.documents_served")), (3, 3));
+    std::thread::sleep(std::time::Duration::from_millis(51));
+    let calls = sent(1000);
+    // A twentieth of a second may have ended meanwhile, once or several times.
+    assert!((8..500).contains(&calls), "{calls}");
+    assert_eq!(with(|state| state.tick_period), Some(50), "the rest is told on a tick that comes soon");
+    envoy.tick();
+    assert_eq!(count("jwt_reissuer.documents_served"), 1003);
+    std::thread::sleep(std::time::Duration::from_millis(51));
+    assert_eq!((sent(1), count("jwt_reissuer.documents_served")), (1, 1004));
+}
+
+#[test]
+fn what_was_counted_is_told_before_a_configuration_goes() {
+    let envoy = warm();
+    (0..100).for_each(|_| drop(envoy.send(&Request::discovery())));
+    envoy.close();
+    assert_eq!(count("jwt_reissuer.documents_served"), 100);
 }
 
 #[test]
@@ -136,6 +165,8 @@ fn a_line_is_written_only_where_envoy_writes_its_level() {
             state.log_level = log_level;
             state.logs.clear();
         });
+        // Envoy's level is looked up on ticks.
+        envoy.tick();
         envoy.send(&Request::discovery());
         envoy.send(&Request::reissue(&token_number(log_level as usize)));
         assert_eq!(log_lines().len(), lines, "{log_level}");
@@ -211,6 +242,7 @@ fn a_token_that_is_given_again_and_again_has_a_line_a_second_and_hides_no_other(
     let lines = || log_lines().iter().filter(|line| line.starts_with("issued again issuer=")).count();
     // A second may have ended meanwhile.
     assert!((2..=3).contains(&lines()), "{}", lines());
+    envoy.tick();
     assert_eq!((count("jwt_reissuer.issued"), count("jwt_reissuer.issued_again")), (302, 300));
     assert_eq!(silent("issued again "), 0, "what has no line is said when the second is over");
     std::thread::sleep(std::time::Duration::from_millis(1010));
@@ -227,6 +259,7 @@ fn a_flood_of_refusals_has_twenty_lines_a_second_for_each_reason_and_each_is_cou
     }
     let first = lines("malformed");
     assert!(first == 20 || first == 40, "{first}");
+    envoy.tick();
     assert_eq!(count("jwt_reissuer.rejected.malformed"), 500);
     // Nothing else is hidden by it.
     assert_eq!(envoy.send(&Request::reissue(&token_of("a key of nobody"))).action, Action::Pause);

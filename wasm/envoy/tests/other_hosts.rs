@@ -33,6 +33,33 @@ fn a_request_to_another_host_continues_after_a_single_hostcall() {
 }
 
 #[test]
+fn where_nobody_elses_requests_come_ours_are_read_at_once_and_one_of_others_passes_all_the_same() {
+    const AUTHORITY: &str = "proxy_get_header_map_value";
+    const ALL: &str = "proxy_get_header_map_pairs";
+    let envoy = warm();
+    let reads = |request: &Request| {
+        let (stream, mut calls) = calls_of(&envoy, request);
+        calls.retain(|call| [AUTHORITY, ALL].contains(call));
+        (stream.action, calls)
+    };
+    let others = Request::reissue(&token()).header(":authority", "shop.example.com");
+    for _ in 0..2 {
+        for _ in 0..8 {
+            assert_eq!(reads(&Request::discovery()), (Action::Pause, vec![AUTHORITY, ALL]));
+        }
+        assert_eq!(reads(&Request::discovery()), (Action::Pause, vec![ALL]));
+        // One is read in vain, and no more than one.
+        assert_eq!(reads(&others), (Action::Continue, vec![ALL]));
+        assert_eq!(reads(&others), (Action::Continue, vec![AUTHORITY]));
+    }
+    let nobodys = [Request::reissue(&token()).without(":authority"), others];
+    for request in nobodys {
+        (0..8).for_each(|_| drop(envoy.send(&Request::discovery())));
+        assert_eq!(reads(&request), (Action::Continue, vec![ALL]));
+    }
+}
+
+#[test]
 fn on_a_shared_host_what_is_not_ours_continues_and_no_header_map_is_copied() {
     let envoy = Envoy::with(&configuration(|all| all["shared_host"] = json!(true)));
     let before = log_lines();
@@ -43,6 +70,8 @@ fn on_a_shared_host_what_is_not_ours_continues_and_no_header_map_is_copied() {
     }
     assert_eq!(log_lines(), before);
     assert_eq!(envoy.send(&Request::reissue(&token())).action, Action::Pause);
+    (0..8).for_each(|_| drop(envoy.send(&Request::discovery())));
+    assert_eq!(envoy.send(&Request::get("/reissuer")).action, Action::Continue, "also after many of ours");
 }
 
 #[test]
