@@ -6,7 +6,6 @@
 //! a context that is not there does nothing, and lets nothing pass.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use jwt_reissuer::http::Response;
 use jwt_reissuer::sorted::Sorted;
@@ -14,11 +13,12 @@ use jwt_reissuer::sorted::Sorted;
 use crate::filter::send;
 use crate::http::{Action, Http};
 use crate::root::Root;
+use crate::streams::Streams;
 
 #[derive(Default)]
 struct Contexts {
     roots: RefCell<Sorted<u32, Root>>,
-    streams: RefCell<BTreeMap<u32, Http>>,
+    streams: RefCell<Streams<Http>>,
 }
 
 thread_local! {
@@ -86,7 +86,7 @@ extern "C" fn proxy_on_request_trailers(context: u32, _trailers: usize) -> Actio
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_delete(context: u32) {
-    if let Some(stream) = with(|contexts| &contexts.streams, |streams| streams.remove(&context)).flatten() {
+    if let Some(stream) = with(|contexts| &contexts.streams, |streams| streams.remove(context)).flatten() {
         stream.on_delete();
         return;
     }
@@ -111,7 +111,7 @@ fn with_root<T>(context: u32, act: impl FnOnce(&mut Root) -> T) -> Option<T> {
 }
 
 fn with_stream<T>(context: u32, act: impl FnOnce(&mut Http) -> T) -> Option<T> {
-    with(|contexts| &contexts.streams, |streams| streams.get_mut(&context).map(act)).flatten()
+    with(|contexts| &contexts.streams, |streams| streams.get_mut(context).map(act)).flatten()
 }
 
 /// `None` where a host calls back in the middle of a call of ours, which the ABI does not allow: that must not be a panic.

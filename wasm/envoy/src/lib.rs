@@ -17,5 +17,6 @@ mod observe;
 mod protobuf;
 mod random;
 mod root;
+mod streams;
 #[cfg(feature = "trap")]
 mod trap;

@@ -44,7 +44,9 @@ fn counters_follow_at_once_where_little_happens_and_within_a_twentieth_of_a_seco
     let envoy = warm();
     let sent = |requests: usize| {
         with(|state| state.calls.clear());
-        (0..requests).for_each(|_| drop(envoy.send(&Request::discovery())));
+        for _ in 0..requests {
+            envoy.send(&Request::discovery());
+        }
         with(|state| state.calls.iter().filter(|call| **call == "proxy_increment_metric").count())
     };
     assert_eq!((sent(3), count("jwt_reissuer.documents_served")), (3, 3));
@@ -62,7 +64,9 @@ fn counters_follow_at_once_where_little_happens_and_within_a_twentieth_of_a_seco
 #[test]
 fn what_was_counted_is_told_before_a_configuration_goes() {
     let envoy = warm();
-    (0..100).for_each(|_| drop(envoy.send(&Request::discovery())));
+    for _ in 0..100 {
+        envoy.send(&Request::discovery());
+    }
     envoy.close();
     assert_eq!(count("jwt_reissuer.documents_served"), 100);
 }

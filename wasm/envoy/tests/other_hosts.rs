@@ -18,6 +18,12 @@ fn calls_of(envoy: &Envoy, request: &Request) -> (Stream, Vec<&'static str>) {
     (stream, with(|state| std::mem::take(&mut state.calls)))
 }
 
+fn eight_of_ours(envoy: &Envoy) {
+    for _ in 0..8 {
+        envoy.send(&Request::discovery());
+    }
+}
+
 #[test]
 fn a_request_to_another_host_continues_after_a_single_hostcall() {
     for envoy in [cold(), warm()] {
@@ -54,7 +60,7 @@ fn where_nobody_elses_requests_come_ours_are_read_at_once_and_one_of_others_pass
     }
     let nobodys = [Request::reissue(&token()).without(":authority"), others];
     for request in nobodys {
-        (0..8).for_each(|_| drop(envoy.send(&Request::discovery())));
+        eight_of_ours(&envoy);
         assert_eq!(reads(&request), (Action::Continue, vec![ALL]));
     }
 }
@@ -70,7 +76,7 @@ fn on_a_shared_host_what_is_not_ours_continues_and_no_header_map_is_copied() {
     }
     assert_eq!(log_lines(), before);
     assert_eq!(envoy.send(&Request::reissue(&token())).action, Action::Pause);
-    (0..8).for_each(|_| drop(envoy.send(&Request::discovery())));
+    eight_of_ours(&envoy);
     assert_eq!(envoy.send(&Request::get("/reissuer")).action, Action::Continue, "also after many of ours");
 }
 
