@@ -28,6 +28,7 @@ pub struct VerifyingKey {
     pub(crate) key: PublicKey,
     jwk: PublicJwk,
     spki: Arc<[u8]>,
+    signature_length: usize,
 }
 
 /// A private key, checked and ready to sign with its one algorithm. It has no `Debug`, and its memory is wiped on drop.
@@ -124,7 +125,9 @@ impl VerifyingKey {
         let key = rsa::PublicKey::new_with_size_limits(modulus, exponent, 2048..=8192).map_err(|_| malformed)?;
         let jwk = PublicJwk::Rsa { n: URL_SAFE_NO_PAD.encode(n), e: URL_SAFE_NO_PAD.encode(e) };
         let spki = der::rsa_spki(n, e).into();
-        Ok(Self { key: PublicKey::Rsa(Box::new(rsa::pkcs1v15::VerifyingKey::new(key))), jwk, spki })
+        // RFC 8017 section 8.2.1: as long as the modulus
+        let signature_length = key.size();
+        Ok(Self { key: PublicKey::Rsa(Box::new(rsa::pkcs1v15::VerifyingKey::new(key))), jwk, spki, signature_length })
     }
 
     /// An elliptic-curve key from its coordinates, each exactly as long as the field (RFC 7518 section 6.2.1).
@@ -153,7 +156,9 @@ impl VerifyingKey {
         // SEC 1 section 2.3.3, uncompressed
         let point = [&[4], x, y].concat();
         let jwk = PublicJwk::Ec { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) };
-        Ok(Self { key, jwk, spki: der::ec_spki(algorithm, &point).into() })
+        // RFC 7518 section 3.4: two numbers as long as the order
+        let signature_length = algorithm.coordinate_length().saturating_mul(2);
+        Ok(Self { key, jwk, spki: der::ec_spki(algorithm, &point).into(), signature_length })
     }
 
     /// An elliptic-curve key from its uncompressed point (SEC 1 section 2.3.3).
@@ -206,11 +211,8 @@ impl VerifyingKey {
     /// Bytes of every signature of this key: of RSA as long as the modulus (RFC 8017 section 8.2.1), of an elliptic curve twice
     /// its order (RFC 7518 section 3.4).
     #[must_use]
-    pub fn signature_length(&self) -> usize {
-        match &self.key {
-            PublicKey::Rsa(key) => key.as_ref().as_ref().size(),
-            _ => self.algorithm().coordinate_length().saturating_mul(2),
-        }
+    pub const fn signature_length(&self) -> usize {
+        self.signature_length
     }
 
     /// The JWK thumbprint of RFC 7638 with SHA-256, base64url.

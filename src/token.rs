@@ -126,11 +126,16 @@ impl<'a> UnverifiedToken<'a> {
     /// with an algorithm we know and a `kid`, and a JSON object.
     pub fn of(presented: &PresentedToken<'a>) -> Result<Self, Rejection> {
         let token = presented.text;
-        if !token.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte)) {
-            return Err(Rejection::Malformed("a character that is in no token"));
+        // Characters and dots come before anything is split or kept.
+        let mut dots = 0_usize;
+        for byte in token {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => {}
+                b'.' => dots = dots.saturating_add(1),
+                _ => return Err(Rejection::Malformed("a character that is in no token")),
+            }
         }
-        // Dots are counted before anything is split or kept.
-        if token.iter().filter(|byte| **byte == b'.').count() != 2 {
+        if dots != 2 {
             return Err(Rejection::Malformed("not three segments"));
         }
         let mut segments = token.split(|byte| *byte == b'.');

@@ -10,6 +10,8 @@ use jwt_reissuer::crypto::{
     Algorithm, BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey,
 };
 
+use zeroize::Zeroizing;
+
 use crate::{ecdsa, hostcalls, protobuf};
 
 /// The environment variable by which an operator does without Envoy's crypto.
@@ -201,7 +203,7 @@ fn verify(algorithm: Algorithm, spki: &[u8], message: &[u8], signature: &[u8]) -
 
 fn sign(algorithm: Algorithm, pkcs8: &[u8], message: &[u8]) -> Option<Vec<u8>> {
     // SignArguments, SignResult
-    let arguments = protobuf::message(&[(1, hash_of(algorithm)), (2, pkcs8), (3, message)]);
+    let arguments = Zeroizing::new(protobuf::message(&[(1, hash_of(algorithm)), (2, pkcs8), (3, message)]));
     let result = hostcalls::call_foreign_function("sign", &arguments).ok()?;
     match protobuf::result(&result)? {
         (true, [signature, _]) => Some(signature.to_vec()),

@@ -1,14 +1,13 @@
 //! As much of protobuf's wire format as the arguments and results of two foreign functions need: fields of bytes and of bool.
 
-use zeroize::Zeroizing;
-
 const VARINT: u64 = 0;
 const BYTES: u64 = 2;
 
-/// A message of fields of bytes, by their numbers. It is wiped when it goes, since one of them may be a private key.
-pub(crate) fn message(fields: &[(u8, &[u8])]) -> Zeroizing<Vec<u8>> {
+/// A message of fields of bytes, by their numbers. It has all its room from the beginning: what a growing buffer leaves behind is
+/// wiped by nobody.
+pub(crate) fn message(fields: &[(u8, &[u8])]) -> Vec<u8> {
     let room = fields.iter().fold(0_usize, |room, (_, value)| room.saturating_add(value.len()).saturating_add(6));
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    let mut bytes = Vec::with_capacity(room);
     for (number, value) in fields {
         bytes.push(number << 3 | 2);
         let mut length = value.len();
@@ -77,7 +76,7 @@ mod tests {
 
     #[test]
     fn fields_are_written_with_the_length_they_have() {
-        assert_eq!(**message(&[(1, b"sha256"), (2, b"")]), *b"\x0a\x06sha256\x12\x00");
+        assert_eq!(*message(&[(1, b"sha256"), (2, b"")]), *b"\x0a\x06sha256\x12\x00");
         let long = vec![7; 300];
         let written = message(&[(4, &long)]);
         assert_eq!(written.get(..3), Some(&b"\x22\xac\x02"[..]));
