@@ -22,6 +22,16 @@ from pools import AUDIENCE
 HOST = "reissuer.example.com"
 OTHER, BEHIND = "other.example.com", "behind.example.com"
 BODY = "ok\n"
+# What discovery answers with, but for its tag: an answer costs more the more there is of it.
+DOCUMENT = json.dumps({
+    "issuer": "https://reissuer.example.com", "jwks_uri": "https://reissuer.example.com/openid/v1/jwks",
+    "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+    "id_token_signing_alg_values_supported": ["RS256"],
+    "claims_supported": ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "kubernetes.io"],
+}, separators=(",", ":"))
+DOCUMENT_HEADERS = {
+    "cache-control": "public, max-age=300", "etag": f'"{"x" * 43}"', "access-control-allow-origin": "*", "content-type": "application/json",
+}
 HOST_CRYPTO = installed.REPOSITORY / "build" / "testing" / "host_crypto.wasm"
 FILTER = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
 EXACT_BALANCE = {"exact_balance": {}}
@@ -49,6 +59,7 @@ class Envoys:
         gateway.listener("gateway")["connection_balance_config"] = EXACT_BALANCE
         hosts = gateway.connection_manager["route_config"]["virtual_hosts"]
         hosts += [answering("other", OTHER), {**answering("behind", BEHIND), "typed_per_filter_config": {"jwt_reissuer": FILTER}}]
+        hosts[-1]["routes"].insert(0, document())
         if unlimited:
             gateway.config.update(UNLIMITED)
         for edit in edits:
@@ -83,6 +94,16 @@ def answering(name: str, host: str) -> dict[str, Any]:
     """A virtual host that Envoy answers by itself."""
     answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": BODY}}}
     return {"name": name, "domains": [host], "routes": [answer]}
+
+
+def document() -> dict[str, Any]:
+    """A route that Envoy answers by itself as we do `/.well-known/openid-configuration`."""
+    return {
+        "match": {"path": "/document"}, "direct_response": {"status": 200, "body": {"inline_string": DOCUMENT}},
+        "response_headers_to_add": [
+            {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"} for name, value in DOCUMENT_HEADERS.items()
+        ],
+    }
 
 
 # --- edits ---
