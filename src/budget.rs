@@ -1,9 +1,10 @@
 //! How much of a worker's time signatures may take: everybody else's requests need the same worker.
 //!
 //! Time is earned at a share of the clock's pace, a millisecond of it at most, and spent by every signature that is checked or
-//! made. Who comes while there is none waits for its turn, so that signatures and everybody else's requests alternate; who would wait
-//! for longer than half a second is told to come again. Once the wait is half of that, no subject may have more than a quarter of
-//! what is earned in a second, so that one that asks too often takes it from itself first.
+//! made. Who comes while there is none waits for its turn. Where somebody waits nothing is saved up, so that signatures and everybody
+//! else's requests alternate, one signature at a time. Who would wait for longer than half a second is told to come again. Once the
+//! wait is half of that, no subject may have more than a quarter of what is earned in a second, so that one that asks too often takes
+//! it from itself first.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -13,7 +14,7 @@ use crate::clock::Monotonic;
 use crate::error::Rejection;
 use crate::sorted::Sorted;
 
-/// What may be spent at once after a quiet while: as long as that nobody else has the worker.
+/// What may be spent at once after a while in which nobody waited: as long as that nobody else has the worker.
 const SLICE: Duration = Duration::from_millis(1);
 /// The longest wait for a turn.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -37,6 +38,10 @@ pub(crate) struct Budget {
     at: Monotonic,
     /// What the last few have cost, once there was one
     cost: Option<Duration>,
+    /// When the last one began that had waited for its turn, and how long it was between the last few of those: a host may let
+    /// turns pass, because its timers are coarse
+    last_turn: Option<Monotonic>,
+    between_turns: Duration,
     window: Monotonic,
     by_subject: Sorted<Subject, Duration>,
     work: Option<Work>,
@@ -75,6 +80,8 @@ impl Budget {
             credit: Credit::Left(SLICE),
             at: Duration::ZERO,
             cost: None,
+            last_turn: None,
+            between_turns: Duration::ZERO,
             window: Duration::ZERO,
             by_subject: Sorted::new(),
             work: None,
@@ -96,8 +103,9 @@ impl Budget {
 
     /// Goes on with what another one has counted.
     pub(crate) fn inherit(&mut self, before: &Self) {
-        let Self { credit, at, cost, window, by_subject, .. } = before;
-        (self.credit, self.at, self.cost, self.window) = (*credit, *at, *cost, *window);
+        let Self { credit, at, cost, between_turns, window, by_subject, .. } = before;
+        (self.credit, self.at, self.cost) = (*credit, *at, *cost);
+        (self.between_turns, self.window) = (*between_turns, *window);
         self.by_subject = by_subject.clone();
     }
 
@@ -112,7 +120,8 @@ impl Budget {
             return Ok(Turn::Now);
         }
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
-        let wait = self.time_to_earn(self.cost.unwrap_or(FIRST_COST).saturating_mul(waiting)).saturating_add(free_in);
+        let turn = self.time_to_earn(self.cost.unwrap_or(FIRST_COST)).max(self.between_turns);
+        let wait = turn.saturating_mul(waiting).saturating_add(free_in);
         if wait > LONGEST_WAIT {
             return Err(Rejection::OverBudget { retry_after: wait.as_secs().saturating_add(1) });
         }
@@ -122,9 +131,20 @@ impl Budget {
         Ok(Turn::Later)
     }
 
-    /// Work begins.
-    pub(crate) fn begin(&mut self, now: Monotonic) {
+    /// Work begins, of one that has waited or has not.
+    pub(crate) fn begin(&mut self, now: Monotonic, has_waited: bool) {
         self.work = Some(Work { began: now, subject: None });
+        if !has_waited {
+            // Nobody waits, or it would too.
+            self.last_turn = None;
+            return;
+        }
+        if let Credit::Left(_) = self.credit_at(now) {
+            (self.credit, self.at) = (Credit::Left(Duration::ZERO), now);
+        }
+        if let Some(last) = self.last_turn.replace(now) {
+            self.between_turns = average(self.between_turns, now.saturating_sub(last).min(LONGEST_WORK));
+        }
     }
 
     /// The work is for this subject: its token was verified.
@@ -154,8 +174,7 @@ impl Budget {
             Credit::Owed(owed) => Credit::Owed(owed.saturating_add(spent)),
         };
         self.at = began;
-        let before = self.cost.unwrap_or(spent);
-        self.cost = before.saturating_mul(3).saturating_add(spent).checked_div(4);
+        self.cost = Some(average(self.cost.unwrap_or(spent), spent));
         if now.saturating_sub(self.window) >= WINDOW {
             self.window = now;
             self.by_subject.clear();
@@ -192,4 +211,9 @@ impl Budget {
     fn time_to_earn(&self, credit: Duration) -> Duration {
         credit.saturating_mul(EVERYTHING).checked_div(self.percent).unwrap_or_default()
     }
+}
+
+/// Of the last few: each new one counts for a quarter.
+fn average(before: Duration, new: Duration) -> Duration {
+    before.saturating_mul(3).saturating_add(new).checked_div(4).unwrap_or(new)
 }

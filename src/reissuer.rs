@@ -379,7 +379,7 @@ impl Reissuer {
                 return Err(Stop::Wait(WaitsFor::Turn));
             }
         }
-        self.budget.begin(now.monotonic);
+        self.budget.begin(now.monotonic, waited.is_some());
 
         let proof = self.repeats.proof(presented.sha256());
         let subject = plausible.verify_unless(proof, key, &*self.crypto)?;

@@ -80,6 +80,19 @@ impl Filter {
         }
     }
 
+    /// Answers some of the requests that wait, if there are any that can be answered now.
+    pub(crate) fn answer_waiting(&self, most: usize) {
+        for _ in 0..most {
+            let answered = self.reissuer.borrow_mut().poll_waiting(now());
+            self.settle();
+            let Some((stream, response)) = answered else { break };
+            // A stream that is gone was forgotten when it went; should Envoy know better, there is nobody to answer.
+            if hostcalls::set_effective_context(stream) {
+                send(&response);
+            }
+        }
+    }
+
     /// Takes what came of a fetch.
     pub(crate) fn fetched(&self, id: FetchId, answer: Answer<'_>) {
         self.reissuer.borrow_mut().handle_fetched(id, answer, now());

@@ -8,11 +8,11 @@ use jwt_reissuer::{Answer, Config, Fetch, FetchId, Reissuer};
 use zeroize::Zeroizing;
 
 use crate::crypto;
-use crate::filter::{AT_ONCE, Filter, now, send};
+use crate::filter::{AT_ONCE, Filter, now};
 use crate::hostcalls::{self, Buffer, Failed, LogLevel, Map};
 use crate::random;
 
-/// Waiting requests answered in one callback. Each may cost a signature, ten milliseconds where Envoy has none of its own,
+/// Waiting requests answered on one tick. Each may cost a signature, ten milliseconds where Envoy has none of its own,
 /// and all that time the worker serves nobody else.
 const SLICE: usize = 4;
 
@@ -121,8 +121,8 @@ impl Root {
                 }
             }
         }
-        answer_waiting(&filter);
-        self.draining.iter().for_each(|filter| answer_waiting(filter));
+        filter.answer_waiting(SLICE);
+        self.draining.iter().for_each(|filter| filter.answer_waiting(SLICE));
         self.draining.iter().for_each(|filter| filter.measure());
         self.draining.retain(|before| {
             let waits = before.reissuer.borrow().waiting() > 0;
@@ -142,19 +142,6 @@ impl Root {
             next = next.min(filter.reissuer.borrow().next_tick(now()));
         }
         hostcalls::set_tick_period(next);
-    }
-}
-
-/// Answers a slice of the requests that wait.
-fn answer_waiting(filter: &Filter) {
-    for _ in 0..SLICE {
-        let answered = filter.reissuer.borrow_mut().poll_waiting(now());
-        filter.settle();
-        let Some((stream, response)) = answered else { break };
-        // A stream that is gone was forgotten when it went; should Envoy know better, there is nobody to answer.
-        if hostcalls::set_effective_context(stream) {
-            send(&response);
-        }
     }
 }
 

@@ -3,8 +3,11 @@
 mod fake_envoy;
 mod kubernetes;
 
-use fake_envoy::{Action, Answer, Request, Stream, answers, with};
-use kubernetes::{KEYS, SIGNING_KEYS, cold, configuration, fetch, jwks, signing_key_pem, token};
+use std::time::{Duration, Instant};
+
+use fake_envoy::{Action, Answer, Envoy, Request, Stream, answers, with};
+use kubernetes::{KEYS, SIGNING_KEYS, cold, configuration, fetch, jwks, signing_key_pem, token, token_number};
+use serde_json::json;
 
 /// As many as are answered in one callback
 const SLICE: usize = 4;
@@ -57,10 +60,10 @@ fn what_waits_for_a_configuration_that_is_replaced_is_answered_all_the_same() {
     let streams: Vec<Stream> = (0..10).map(|_| envoy.send(&Request::reissue(&token()))).collect();
     envoy.tick();
     assert!(envoy.configure(configuration(|_| {})));
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(10);
     // Nobody answers what the first one fetched: its requests' time has to come.
     while answers().len() < streams.len() {
-        assert!(std::time::Instant::now() < until, "{} of {} were answered", answers().len(), streams.len());
+        assert!(Instant::now() < until, "{} of {} were answered", answers().len(), streams.len());
         envoy.tick();
     }
     assert_eq!(answers(), streams.iter().map(|stream| (stream.id, 503)).collect::<Vec<_>>());
@@ -123,4 +126,34 @@ fn what_comes_of_a_paused_request_does_not_let_it_pass() {
     assert_eq!(waiting.status(), Some(200));
     assert_eq!(waiting.body("z", true), Action::Pause);
     assert_eq!(answers().len(), 1);
+}
+
+/// Envoy's ticks are as coarse as the kernel's timers.
+#[test]
+fn one_that_comes_lets_the_first_that_waits_have_its_turn_and_waits_itself() {
+    let envoy = Envoy::with(&configuration(|all| all["limits"] = json!({ "worker_percent": 10 })));
+    envoy.tick();
+    fetch(&envoy);
+    envoy.tick_until_idle();
+    let mut number = 0;
+    let mut come = || {
+        number += 1;
+        envoy.send(&Request::reissue(&token_number(number)))
+    };
+    let mut streams: Vec<Stream> = Vec::new();
+    while streams.iter().all(|stream| stream.status().is_some()) {
+        streams.push(come());
+    }
+    let waiting = streams.len() - 1;
+    let until = Instant::now() + Duration::from_secs(60);
+    while streams.get(waiting + 2).is_none_or(|stream| stream.status().is_none()) {
+        let before = answers().len();
+        streams.push(come());
+        assert!(answers().len() <= before + 1, "one at a time");
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(Instant::now() < until, "{} of {}", answers().len(), streams.len());
+    }
+    let expected: Vec<(u32, u32)> = streams.iter().map(|stream| (stream.id, 200)).take(answers().len()).collect();
+    assert_eq!(answers(), expected, "in the order they came");
+    assert!(streams.len() > answers().len(), "who lets others go first waits");
 }
