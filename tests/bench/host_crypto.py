@@ -18,6 +18,8 @@ from wrk import WrongAnswers
 # What a token's header and claims come to.
 MESSAGE = b"x" * 800
 SIGN_RS256, SIGN_ES256, VERIFY_RS256, VERIFY_ES256 = NAMES = ("sign-rs256", "sign-es256", "verify-rs256", "verify-es256")
+# The row of a request without a call
+NOTHING = "crypto nothing"
 SECONDS = 0.25
 
 

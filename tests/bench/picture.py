@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from host_crypto import NAMES, NOTHING
 from plot import Bar, Line, plot
 from results import Results
 from targets import MIB
 
 THEIRS = {"without", "jwt_authn", "jwt_authn refused"}
-NOT_DRAWN = {"without again", "fresh of es256", "behind with token", "behind with document"}
+NOT_DRAWN = {"without again", "fresh of es256", "behind with token", "behind with document", NOTHING, *NAMES}
 
 
 def drawn(results: Results) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.gateway import Gateway
+
 from cluster import Cluster
 from envoys import BEHIND, HOST, OTHER, P256, RSA, Envoys, HostCrypto, JwtAuthn, for_all_hosts, signatures, software, without_filter
-from host_crypto import lines
+from host_crypto import NAMES, NOTHING, ask, lines
 from pools import Cursor, Pool, Signer, badly_signed, garbage, write
 from rounds import Row, row
 from wrk import Sent, WrongAnswers
@@ -80,6 +82,7 @@ def of_one_worker(envoys: Envoys, cluster: Cluster, pools: Pools, directory: Pat
         row("software es256", "reissue, every token new, ES256 without Envoy's cryptography", soft_p256, REISSUE, 200, fresh=Cursor(pools.rs256)),
         row("repeated", f"reissue, {REPEATED} tokens over and over", shipped, REISSUE, 200, tokens=repeated),
         *(row(f"refused {name}", f"refused: {name}", shipped, REISSUE, 401, tokens=file) for name, file in refused.items()),
+        *_of_crypto(shipped, crypto),
         row("jwt_authn", "Envoy's jwt_authn, the same good tokens", shipped, other, 200, tokens=repeated, port=jwt_authn.port),
         row("jwt_authn refused", "Envoy's jwt_authn, the same bad signatures", shipped, other, 401, tokens=refused["bad signature"], port=jwt_authn.port),
     ]
@@ -87,6 +90,18 @@ def of_one_worker(envoys: Envoys, cluster: Cluster, pools: Pools, directory: Pat
     if signatures(soft_rsa) == said:
         raise WrongAnswers(f"REISSUER_CRYPTO=software changes nothing: {said}")
     return rows, crypto, said
+
+
+def _of_crypto(gateway: Gateway, crypto: HostCrypto) -> list[Row]:
+    """One call a request, as a reissue makes them: between two of them comes everything else, and caches are cold."""
+    def row_of(key: str, title: str, name: str, times: int) -> Row:
+        return row(key, title, gateway, Sent("GET", f"/{name}?{times}", "crypto.example.com"), 200, port=crypto.port)
+
+    there = [name for name in NAMES if ask(crypto.port, name, 1) is not None]
+    return [
+        row_of(NOTHING, "a plugin that answers, and calls nothing", NAMES[-1], 0),
+        *(row_of(name, f"the same plugin, one call of {name}", name, 1) for name in there),
+    ]
 
 
 def of_all_workers(envoys: Envoys, pools: Pools, directory: Path, workers: int) -> list[Row]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from figures import Figure, difference, each, figure, milliseconds, ratio, times
-from host_crypto import SIGN_RS256, VERIFY_RS256
+from host_crypto import NOTHING, SIGN_RS256, VERIFY_RS256
 from memory import Memory
 from original import Original
 from results import Results
@@ -62,15 +62,20 @@ def at_least(figure: str, measured: Figure, limit: float, more: str = "") -> Tar
 
 
 def _signature(results: Results) -> Target:
+    """By calls that are made once a request, as a reissue makes them; what they take one after the other is told too."""
     what = "fresh RS256 reissue: CPU less that of direct_response behind the filter, to one signature and one verification of Envoy's"
-    sign, verify = results.called.cpu[SIGN_RS256], results.called.cpu[VERIFY_RS256]
-    if not sign or not verify:
+    rows, called = results.one, results.called.cpu
+    if SIGN_RS256 not in rows or VERIFY_RS256 not in rows:
         return Target(what, "<= 1.15 x", "this Envoy cannot sign", None)
+    fresh, behind = rows["fresh"].cpus, rows["behind"].cpus
     measured = each(
-        lambda fresh, behind, sign, verify: (fresh - behind) / (sign + verify),
-        results.one["fresh"].cpus, results.one["behind"].cpus, sign, verify,
+        lambda fresh, behind, sign, verify, nothing: (fresh - behind) / (sign + verify - 2 * nothing),
+        fresh, behind, rows[SIGN_RS256].cpus, rows[VERIFY_RS256].cpus, rows[NOTHING].cpus,
     )
-    return at_most(what, measured, 1.15)
+    in_a_row = each(
+        lambda fresh, behind, sign, verify: (fresh - behind) / (sign + verify), fresh, behind, called[SIGN_RS256], called[VERIFY_RS256],
+    )
+    return at_most(what, measured, 1.15, f"; to calls in a row, which take less, {in_a_row.median:.2f}")
 
 
 def _software(results: Results) -> Target:
