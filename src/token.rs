@@ -36,6 +36,27 @@ const MAX_JTI: usize = 256;
 /// signed (RFC 7515 section 4.1, RFC 7516, RFC 7797).
 const REFUSED_MEMBERS: [&str; 9] = ["crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc", "cty"];
 
+const DOT: u8 = 1;
+/// Neither that, nor of base64url
+const OTHER: u8 = 2;
+/// What each byte is to a token. Looked up, and not compared: every token is gone through by it, and what comes next in one is for no
+/// processor to foresee.
+const KINDS: [u8; 256] = kinds();
+
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "whatever is wrong here does not compile")]
+const fn kinds() -> [u8; 256] {
+    let mut kinds = [OTHER; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
+            kinds[byte as usize] = 0;
+        }
+        byte += 1;
+    }
+    kinds[b'.' as usize] = DOT;
+    kinds
+}
+
 /// A token as it came, not too long, with its SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PresentedToken<'a> {
@@ -127,13 +148,14 @@ impl<'a> UnverifiedToken<'a> {
     pub fn of(presented: &PresentedToken<'a>) -> Result<Self, Rejection> {
         let token = presented.text;
         // Characters and dots come before anything is split or kept.
-        let mut dots = 0_usize;
+        let (mut seen, mut dots) = (0, 0_usize);
         for byte in token {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => {}
-                b'.' => dots = dots.saturating_add(1),
-                _ => return Err(Rejection::Malformed("a character that is in no token")),
-            }
+            let kind = KINDS.get(usize::from(*byte)).copied().unwrap_or(OTHER);
+            seen |= kind;
+            dots = dots.wrapping_add(usize::from(kind & DOT));
+        }
+        if seen & OTHER != 0 {
+            return Err(Rejection::Malformed("a character that is in no token"));
         }
         if dots != 2 {
             return Err(Rejection::Malformed("not three segments"));
