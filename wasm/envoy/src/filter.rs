@@ -10,6 +10,7 @@ use jwt_reissuer::{Answer, FetchId, Now, Reissuer};
 use crate::crypto::HostCrypto;
 use crate::hostcalls::{self, LogLevel};
 use crate::observe::{COUNT_INTERVAL, Observer};
+use crate::ticks::Ticks;
 
 /// How soon the root context is to look again when a request has given it something to do: a request cannot send a callout
 /// that outlives it.
@@ -22,22 +23,16 @@ const OURS_IN_A_ROW: u32 = 8;
 pub(crate) struct Filter {
     pub(crate) reissuer: RefCell<Reissuer>,
     observer: RefCell<Observer>,
-    /// For a tick, since the last one
-    has_asked: Cell<bool>,
+    pub(crate) ticks: Ticks,
     /// Requests of ours since the last one of somebody else
     ours: Cell<u32>,
 }
 
 impl Filter {
-    pub(crate) fn new(reissuer: Reissuer, crypto: &HostCrypto) -> Self {
+    pub(crate) fn new(reissuer: Reissuer, crypto: &HostCrypto, ticks: Ticks) -> Self {
         let mut observer = Observer::default();
         observer.begin(&reissuer, crypto);
-        Self {
-            reissuer: RefCell::new(reissuer),
-            observer: RefCell::new(observer),
-            has_asked: Cell::new(false),
-            ours: Cell::new(0),
-        }
+        Self { reissuer: RefCell::new(reissuer), observer: RefCell::new(observer), ticks, ours: Cell::new(0) }
     }
 
     /// Takes note of whether a request was ours.
@@ -59,16 +54,13 @@ impl Filter {
         }
         let mut observer = self.observer.borrow_mut();
         observer.tell_unless_busy(now);
-        // Where requests wait there is a tick soon.
-        if observer.is_behind() && !self.has_asked.get() && self.reissuer.borrow().waiting() == 0 {
-            self.has_asked.set(true);
-            hostcalls::set_tick_period(COUNT_INTERVAL);
+        if observer.is_behind() {
+            self.ticks.within(COUNT_INTERVAL);
         }
     }
 
     /// Adds to Envoy's counters what was counted.
     pub(crate) fn tell(&self) {
-        self.has_asked.set(false);
         self.observer.borrow_mut().tell();
     }
 

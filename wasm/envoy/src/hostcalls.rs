@@ -146,10 +146,11 @@ pub(crate) fn lowest_level() -> LogLevel {
     }
 }
 
-/// Has `on_tick` of the current root context called at this interval, at least a millisecond: zero would turn it off.
-pub(crate) fn set_tick_period(period: Duration) {
+/// Has `on_tick` of the current root context called at this interval, at least a millisecond: zero would turn it off. False if it
+/// will not be.
+pub(crate) fn set_tick_period(period: Duration) -> bool {
     // SAFETY: no pointers
-    unsafe { proxy_set_tick_period_milliseconds(milliseconds(period).max(1)) };
+    unsafe { proxy_set_tick_period_milliseconds(milliseconds(period).max(1)) == OK }
 }
 
 /// Up to `size` bytes from the beginning of a buffer.

@@ -95,11 +95,11 @@ impl Http {
             }
             Outcome::NeedBody { limit } => {
                 let kept = filter.reissuer.borrow_mut().await_body(self.id, request, now);
-                waiting(kept, State::Reading { limit, buffered: 0 })
+                waiting(filter, kept, State::Reading { limit, buffered: 0 })
             }
             Outcome::Defer(key) => {
                 let kept = filter.reissuer.borrow_mut().wait(self.id, request, key, now);
-                waiting(kept, State::Waiting)
+                waiting(filter, kept, State::Waiting)
             }
         };
         if self.is_waiting() {
@@ -146,10 +146,10 @@ impl Http {
 }
 
 /// The state of a request that the reissuer keeps, or has refused to.
-fn waiting(kept: Result<(), Response>, state: State) -> State {
+fn waiting(filter: &Filter, kept: Result<(), Response>, state: State) -> State {
     match kept {
         Ok(()) => {
-            hostcalls::set_tick_period(AT_ONCE);
+            filter.ticks.within(AT_ONCE);
             state
         }
         Err(response) => {

@@ -18,5 +18,6 @@ mod protobuf;
 mod random;
 mod root;
 mod streams;
+mod ticks;
 #[cfg(feature = "trap")]
 mod trap;

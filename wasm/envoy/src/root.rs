@@ -11,6 +11,7 @@ use crate::crypto;
 use crate::filter::{AT_ONCE, Filter, now};
 use crate::hostcalls::{self, Buffer, Failed, LogLevel, Map};
 use crate::random;
+use crate::ticks::Ticks;
 
 /// Waiting requests answered on one tick. Each may cost a signature, ten milliseconds where Envoy has none of its own,
 /// and all that time the worker serves nobody else.
@@ -24,6 +25,7 @@ pub(crate) struct Root {
     draining: Vec<Rc<Filter>>,
     /// Callouts in flight, by Envoy's token
     callouts: Sorted<u32, FetchId>,
+    ticks: Ticks,
 }
 
 impl Root {
@@ -37,7 +39,7 @@ impl Root {
                 // Their answers are none to what this filter fetches, though their numbers may be the same.
                 self.callouts.clear();
                 // Not here: a worker has no internal listeners yet, and Envoy 1.40 can crash on a callout to one.
-                hostcalls::set_tick_period(AT_ONCE);
+                self.ticks.every(AT_ONCE);
                 true
             }
             Err(why) => {
@@ -103,7 +105,7 @@ impl Root {
             reissuer.inherit(&other.reissuer.borrow(), now());
         }
         hostcalls::log(LogLevel::Info, &crypto.describe());
-        Ok(Filter::new(reissuer, &crypto))
+        Ok(Filter::new(reissuer, &crypto, self.ticks.clone()))
     }
 
     /// Everything that is due: fetches, a slice of the waiting requests, logs and counters, the next tick.
@@ -141,7 +143,7 @@ impl Root {
             filter.tell();
             next = next.min(filter.reissuer.borrow().next_tick(now()));
         }
-        hostcalls::set_tick_period(next);
+        self.ticks.every(next);
     }
 }
 

@@ -5,7 +5,7 @@ mod kubernetes;
 
 use std::time::{Duration, Instant};
 
-use fake_envoy::{Action, Answer, Envoy, Request, Stream, answers, with};
+use fake_envoy::{Action, Answer, Envoy, INTERNAL_FAILURE, Request, Stream, answers, with};
 use kubernetes::{KEYS, SIGNING_KEYS, cold, configuration, fetch, jwks, signing_key_pem, token, token_number};
 use serde_json::json;
 
@@ -126,6 +126,31 @@ fn what_comes_of_a_paused_request_does_not_let_it_pass() {
     assert_eq!(waiting.status(), Some(200));
     assert_eq!(waiting.body("z", true), Action::Pause);
     assert_eq!(answers().len(), 1);
+}
+
+#[test]
+fn a_tick_that_is_due_is_not_put_off_by_those_that_come_before_it() {
+    let envoy = cold();
+    envoy.tick();
+    with(|state| state.calls.clear());
+    let asked =
+        || with(|state| state.calls.iter().filter(|call| **call == "proxy_set_tick_period_milliseconds").count());
+    for _ in 0..100 {
+        envoy.send(&Request::reissue(&token()));
+    }
+    assert_eq!((asked(), with(|state| state.tick_period)), (1, Some(1)), "Envoy would begin to wait anew");
+    envoy.tick();
+    assert!(with(|state| state.tick_period) > Some(1));
+    envoy.send(&Request::reissue(&token()));
+    assert_eq!((asked(), with(|state| state.tick_period)), (3, Some(1)));
+    // What Envoy does not take is asked for again.
+    envoy.tick();
+    envoy.fail("proxy_set_tick_period_milliseconds", INTERNAL_FAILURE);
+    envoy.send(&Request::reissue(&token()));
+    envoy.heal();
+    let before = asked();
+    envoy.send(&Request::reissue(&token()));
+    assert_eq!((asked(), with(|state| state.tick_period)), (before + 1, Some(1)));
 }
 
 /// Envoy's ticks are as coarse as the kernel's timers.
