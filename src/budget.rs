@@ -26,6 +26,8 @@ const MAX_SUBJECTS: usize = 4096;
 const FIRST_COST: Duration = Duration::from_millis(1);
 /// What one piece of work is charged at most: time in which the whole machine stood still was nobody's work.
 const LONGEST_WORK: Duration = Duration::from_millis(100);
+/// The longest time between two turns that a host's timers are the cause of.
+const LONGEST_INTERVAL: Duration = Duration::from_millis(20);
 /// All of a worker's time: then nothing is counted.
 const EVERYTHING: u32 = 100;
 
@@ -142,8 +144,10 @@ impl Budget {
         if let Credit::Left(_) = self.credit_at(now) {
             (self.credit, self.at) = (Credit::Left(Duration::ZERO), now);
         }
-        if let Some(last) = self.last_turn.replace(now) {
-            self.between_turns = average(self.between_turns, now.saturating_sub(last).min(LONGEST_WORK));
+        let interval = self.last_turn.replace(now).map(|last| now.saturating_sub(last));
+        // A longer one was between two lines, or is what follows from what signatures take.
+        if let Some(interval) = interval.filter(|interval| *interval <= LONGEST_INTERVAL) {
+            self.between_turns = average(self.between_turns, interval);
         }
     }
 

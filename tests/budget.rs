@@ -226,6 +226,12 @@ fn a_host_with_coarse_timers_lets_no_more_wait_than_it_answers_in_half_a_second(
         assert_eq!(last - began < Duration::from_millis(600), crowd > 0, "{crowd}: {:?}", last - began);
         worker.pass(Duration::from_secs(1));
     }
+    // On a better day, or after a line that ended long ago, that is soon forgotten.
+    worker.pass(Duration::from_secs(3600));
+    let (issued, sent_away) = worker.crowd(40);
+    assert_eq!((issued, sent_away), (40, 0));
+    worker.pass(Duration::from_secs(1));
+    assert!(worker.crowd(600).0 > 300);
 }
 
 #[test]
