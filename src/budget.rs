@@ -16,6 +16,8 @@ use crate::sorted::Sorted;
 
 /// What may be spent at once after a while in which nobody waited: as long as that nobody else has the worker.
 const SLICE: Duration = Duration::from_millis(1);
+/// What is left of it for who has waited: enough to begin.
+const NOTHING_SAVED: Duration = Duration::from_nanos(1);
 /// The longest wait for a turn.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// How long it is remembered what a subject has spent.
@@ -142,7 +144,7 @@ impl Budget {
             return;
         }
         if let Credit::Left(_) = self.credit_at(now) {
-            (self.credit, self.at) = (Credit::Left(Duration::ZERO), now);
+            (self.credit, self.at) = (Credit::Left(NOTHING_SAVED), now);
         }
         let interval = self.last_turn.replace(now).map(|last| now.saturating_sub(last));
         // A longer one was between two lines, or is what follows from what signatures take.
