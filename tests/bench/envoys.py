@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import installed
-from harness.gateway import Gateway
+from harness import installed, testing
+from harness.gateway import Gateway, connection_manager
 from harness.pki import private_pem
 from harness.processes import Supervisor, eventually
 from harness.relying_party import verifying_listener
@@ -145,7 +145,7 @@ class JwtAuthn:
             "local_jwks": {"inline_string": json.dumps(self._cluster.jwks())},
         })
         gateway.listener("jwt_authn")["connection_balance_config"] = EXACT_BALANCE
-        (host,) = _manager(gateway, "jwt_authn")["route_config"]["virtual_hosts"]
+        (host,) = connection_manager(gateway.listener("jwt_authn"))["route_config"]["virtual_hosts"]
         host["routes"][0]["direct_response"]["body"] = {"inline_string": BODY}
 
 
@@ -158,25 +158,11 @@ class HostCrypto:
         self._lines = lines
 
     def __call__(self, gateway: Gateway) -> None:
-        self.port = verifying_listener(gateway, "host_crypto", {})
-        plugin = {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-            "config": {
-                "name": "host_crypto",
-                "vm_config": {
-                    "vm_id": "host_crypto", "runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": str(HOST_CRYPTO)}},
-                },
-                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": "\n".join(self._lines)},
-            },
+        plugin = testing.plugin("host_crypto", HOST_CRYPTO, vm_id="host_crypto")
+        plugin["typed_config"]["config"]["configuration"] = {
+            "@type": "type.googleapis.com/google.protobuf.StringValue", "value": "\n".join(self._lines),
         }
-        filters = _manager(gateway, "host_crypto")["http_filters"]
-        filters[:] = [{"name": "host_crypto", "typed_config": plugin}, filters[-1]]
-
-
-def _manager(gateway: Gateway, listener: str) -> dict[str, Any]:
-    ((filter,),) = [chain["filters"] for chain in gateway.listener(listener)["filter_chains"]]
-    manager: dict[str, Any] = filter["typed_config"]
-    return manager
+        self.port = gateway.add_listener("host_crypto", plugin)
 
 
 # --- what a process costs ---

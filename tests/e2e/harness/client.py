@@ -68,21 +68,24 @@ def request(
 
 
 class KeptOpen:
-    """One connection for many requests without a body, each with a token that may hold any byte but CR and LF."""
+    """One connection for many requests without a body, whose headers may hold any byte but CR and LF."""
 
     def __init__(self, port: int, host: str, timeout: float = 15.0):
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
         self._host = host
 
     def status(self, method: str, path: str, token: bytes) -> int:
+        return self.request(method, path, [("Authorization", b"Bearer " + token)]).status
+
+    def request(self, method: str, path: str, headers: Sequence[tuple[str, str | bytes]]) -> Response:
         """Connects again where the other side has closed the connection, as it does after what is no HTTP."""
         self._connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         self._connection.putheader("Host", self._host)
-        self._connection.putheader("Authorization", b"Bearer " + token)
+        for name, value in headers:
+            self._connection.putheader(name, value)
         self._connection.endheaders()
         answer = self._connection.getresponse()
-        answer.read()
-        return answer.status
+        return Response(answer.status, tuple(answer.getheaders()), answer.read())
 
     def close(self) -> None:
         self._connection.close()

@@ -154,6 +154,25 @@ class Gateway:
         """No sealing: what comes from the secret is the keyring itself."""
         del self.config["signing_keys"]["sealing_key"]
 
+    def add_listener(self, name: str, http_filter: dict[str, Any]) -> int:
+        """Adds a listener that has this filter and answers 200 to what that lets pass; returns its port."""
+        port = free_port()
+        manager = self.connection_manager
+        self.bootstrap["static_resources"]["listeners"].append({
+            "name": name,
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+            "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
+                "@type": manager["@type"],
+                "stat_prefix": name,
+                "route_config": {"virtual_hosts": [{
+                    "name": "all", "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}],
+                }]},
+                "http_filters": [http_filter, manager["http_filters"][-1]],
+            }}]}],
+        })
+        return port
+
     def remove_signing_key_cluster(self) -> None:
         resources = self.bootstrap["static_resources"]
         resources["clusters"].remove(self.cluster("signing_keys"))

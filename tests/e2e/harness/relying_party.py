@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .gateway import Gateway, connection_manager
-from .processes import free_port
+from .gateway import Gateway
 
 FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
 
@@ -45,26 +44,10 @@ def relying_party(gateway: Gateway, issuer: str, audience: str, tls: tuple[str, 
 
 def verifying_listener(gateway: Gateway, name: str, provider: dict[str, Any]) -> int:
     """Adds a listener that answers 200 to who brings a token that jwt_authn takes from that provider; returns its port."""
-    port = free_port()
-    manager = connection_manager(gateway.listener("gateway"))
-    gateway.bootstrap["static_resources"]["listeners"].append({
-        "name": name,
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
-        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
-            "@type": manager["@type"],
-            "stat_prefix": name,
-            "route_config": {"virtual_hosts": [{
-                "name": "all", "domains": ["*"],
-                "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}],
-            }]},
-            "http_filters": [
-                {"name": "envoy.filters.http.jwt_authn", "typed_config": {
-                    "@type": f"{FILTERS}.jwt_authn.v3.JwtAuthentication",
-                    "providers": {"theirs": provider},
-                    "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "theirs"}}],
-                }},
-                manager["http_filters"][-1],
-            ],
-        }}]}],
+    return gateway.add_listener(name, {
+        "name": "envoy.filters.http.jwt_authn", "typed_config": {
+            "@type": f"{FILTERS}.jwt_authn.v3.JwtAuthentication",
+            "providers": {"theirs": provider},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "theirs"}}],
+        },
     })
-    return port

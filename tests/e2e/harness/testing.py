@@ -28,20 +28,21 @@ def load_trap(gateway: Gateway) -> None:
 
 def add_eavesdropper(gateway: Gateway, **vm_config: Any) -> None:
     """A second plugin in the listener, with a VM of its own, as whoever may add a filter to a gateway adds one."""
-    gateway.connection_manager["http_filters"].insert(0, {
-        "name": "eavesdropper",
+    gateway.connection_manager["http_filters"].insert(0, plugin("eavesdropper", eavesdropper(), **vm_config))
+
+
+def plugin(name: str, module: Path, **vm_config: Any) -> dict[str, Any]:
+    """An HTTP filter that is this module."""
+    return {
+        "name": name,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {
-                "name": "eavesdropper",
-                "vm_config": {
-                    "runtime": "envoy.wasm.runtime.v8",
-                    "code": {"local": {"filename": str(eavesdropper())}},
-                    **vm_config,
-                },
+                "name": name,
+                "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": str(module)}}, **vm_config},
             },
         },
-    })
+    }
 
 
 def _built(name: str) -> Path:
