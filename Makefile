@@ -68,7 +68,7 @@ e2e-software: ## 'e2e' without Envoy's own crypto
 	@echo "e2e-software: passed, with every signature made and checked in the module"
 
 # What signatures, keys and the bootstrap have to do with.
-MATRIX := test_reissue.py test_refusals.py test_vectors.py test_rotation.py test_signing_keys.py
+MATRIX := test_reissue.py test_refusals.py test_vectors.py test_wycheproof.py test_rotation.py test_signing_keys.py
 
 e2e-matrix: ## some of 'e2e' without Envoy's own crypto, and on older Envoys
 	@$(MAKE) --no-print-directory e2e-software PYTEST_ARGS="$(MATRIX)"
@@ -78,7 +78,7 @@ faults: setup-envoy wasm ## those of 'e2e' that inject faults A01 to A12 into a 
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest -q --every-fault test_faults_*.py $(PYTEST_ARGS)
 	@echo "faults: every one came to what it should"
 
-vectors: setup-wasm setup-peers wasm ## count every test vector: in the core, in wasm, in a real Envoy
+vectors: setup-wasm setup-peers wasm testing-modules ## count every test vector: in the core, in wasm, in a real Envoy
 	@python3 tools/vectors.py $(if $(filter 1,$(WRITE)),write)
 
 e2e-aws: preflight-aws setup-aws wasm judge ## the whole walk to AWS, by unmodified clients and servers that verify; prints each step
@@ -94,11 +94,13 @@ lint: setup-python ## formatting and warnings
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo fmt --manifest-path tests/eavesdropper/Cargo.toml --check
+	cargo fmt --manifest-path tests/host_verifier/Cargo.toml --check
 	cargo fmt --manifest-path benches/host_crypto/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --package jwt-reissuer-envoy --features trap -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-lint --all-targets -- -D warnings
 	cargo clippy --manifest-path tests/eavesdropper/Cargo.toml --target-dir target/testing -- -D warnings
+	cargo clippy --manifest-path tests/host_verifier/Cargo.toml --target-dir target/testing -- -D warnings
 	cargo clippy --manifest-path benches/host_crypto/Cargo.toml --target-dir target/testing -- -D warnings
 	$(VENV_PYTHON) -m ruff check --quiet --select F tools tests
 	@echo "lint: formatted, and no warnings"

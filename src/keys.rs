@@ -130,6 +130,15 @@ impl VerifyingKey {
         Ok(Self { key: PublicKey::Rsa(Box::new(rsa::pkcs1v15::VerifyingKey::new(key))), jwk, spki, signature_length })
     }
 
+    /// [`Self::from_rsa`] for a key that may be published: for tests that ask a host's crypto about the keys of test vectors.
+    ///
+    /// # Errors
+    /// [`KeyError`] for a key that is weak or no RSA key at all.
+    #[cfg(feature = "dangerous-published-keys")]
+    pub fn dangerous_published_rsa(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
+        Self::rsa(n, e)
+    }
+
     /// An elliptic-curve key from its coordinates, each exactly as long as the field (RFC 7518 section 6.2.1).
     ///
     /// # Errors

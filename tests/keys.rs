@@ -225,3 +225,9 @@ fn a_key_of_the_roca_family_and_one_that_is_published_are_refused_as_such() {
     let said = [KeyError::Roca, KeyError::Published].map(|error| error.to_string());
     assert!(said[0].contains("ROCA") && said[1].contains("published"), "{said:?}");
 }
+
+#[test]
+fn nothing_of_the_workspace_asks_for_a_core_that_takes_published_keys() {
+    // Cargo gives the core the features that any package of the workspace asks for, and its tests those of the core.
+    assert!(!cfg!(feature = "dangerous-published-keys"));
+}

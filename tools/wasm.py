@@ -1,7 +1,8 @@
 """Compiles the module and checks the core: python3 tools/wasm.py build | testing | bench | test | vectors | no-std
 
 build    wasm/envoy -> build/jwt_reissuer.wasm, with its size and SHA-256; 600 KiB or more is an error
-testing  what the end-to-end tests load beside it, into build/testing: a module that traps when asked to, somebody else's plugin
+testing  what the end-to-end tests load beside it, into build/testing: a module that traps when asked to, somebody else's plugin,
+         and one that has signatures verified by the module's sources
 bench    what `make bench` loads beside it: a plugin that calls Envoy's own cryptography
 test     all tests of the core, compiled as the module is and run in wasmtime
 vectors  those of them that count test vectors, with the counts
@@ -29,6 +30,7 @@ LIBRARY = "jwt_reissuer_envoy"
 MODULE = REPOSITORY / "build" / "jwt_reissuer.wasm"
 TRAP = REPOSITORY / "build" / "testing" / "jwt_reissuer_trap.wasm"
 EAVESDROPPER = REPOSITORY / "build" / "testing" / "eavesdropper.wasm"
+HOST_VERIFIER = REPOSITORY / "build" / "testing" / "host_verifier.wasm"
 HOST_CRYPTO = REPOSITORY / "build" / "testing" / "host_crypto.wasm"
 LIMIT = 600 * 1024
 
@@ -57,6 +59,7 @@ def _optimizer() -> str:
 def testing() -> None:
     _beside("tests", [
         (TRAP, LIBRARY, "--package", PACKAGE, "--features", "trap"), _plugin(EAVESDROPPER, REPOSITORY / "tests" / "eavesdropper"),
+        _plugin(HOST_VERIFIER, REPOSITORY / "tests" / "host_verifier"),
     ])
 
 

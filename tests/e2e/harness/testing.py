@@ -21,6 +21,11 @@ def eavesdropper() -> Path:
     return _built("eavesdropper.wasm")
 
 
+def host_verifier() -> Path:
+    """A filter that has signatures verified by the sources of ours, and says who judged them."""
+    return _built("host_verifier.wasm")
+
+
 def load_trap(gateway: Gateway) -> None:
     """Our filter stays configured as it is, and gets the module that can be brought down."""
     gateway.filter["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"] = str(trap())
@@ -29,6 +34,12 @@ def load_trap(gateway: Gateway) -> None:
 def add_eavesdropper(gateway: Gateway, **vm_config: Any) -> None:
     """A second plugin in the listener, with a VM of its own, as whoever may add a filter to a gateway adds one."""
     gateway.connection_manager["http_filters"].insert(0, plugin("eavesdropper", eavesdropper(), **vm_config))
+
+
+def add_host_verifier(gateway: Gateway, name: str, **environment: str) -> int:
+    """A listener with the plugin alone, in a VM that has these variables of its own; returns its port."""
+    variables = {"environment_variables": {"key_values": environment}}
+    return gateway.add_listener(name, plugin(name, host_verifier(), vm_id=name, **variables))
 
 
 def plugin(name: str, module: Path, **vm_config: Any) -> dict[str, Any]:
