@@ -20,7 +20,7 @@ PAGE = REPOSITORY / "docs" / "vectors.md"
 BEGIN, END = "<!-- written by make vectors -->\n", "<!-- to here -->\n"
 LINE = re.compile(r"vectors: (.+): (\d+) of (\d+)$", re.M)
 CORE_TESTS = ["--lib", "--test", "vectors", "--test", "cases"]
-ENVOY_TESTS = ["test_vectors.py", "test_request_vectors.py"]
+ENVOY_TESTS = ["test_vectors.py", "test_request_vectors.py", "test_wycheproof.py"]
 
 Counts = Dict[str, Tuple[int, int]]
 
