@@ -1,10 +1,10 @@
 //! How much of a worker's time signatures may take: everybody else's requests need the same worker.
 //!
 //! Time is earned at a share of the clock's pace, a millisecond of it at most, and spent by every signature that is checked or
-//! made. Who comes while there is none waits for its turn. Where somebody waits nothing is saved up, so that signatures and everybody
-//! else's requests alternate, one signature at a time. Who would wait for longer than half a second is told to come again. Once the
-//! wait is half of that, no subject may have more than a quarter of what is earned in a second, so that one that asks too often takes
-//! it from itself first.
+//! made. Who comes while there is none waits for its turn. Where somebody waits less is saved up, so that signatures and everybody
+//! else's requests alternate: one signature at a time, or a few that are short. Who would wait for nearly half a second is told to come
+//! again, and who has waited for half a second too. Once the wait is half of that, no subject may have more than a quarter of what can
+//! be spent in a second, so that one that asks too often takes it from itself first.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -16,10 +16,14 @@ use crate::sorted::Sorted;
 
 /// What may be spent at once after a while in which nobody waited: as long as that nobody else has the worker.
 const SLICE: Duration = Duration::from_millis(1);
-/// What is left of it for who has waited: enough to begin.
+/// How long signatures may take one after the other where somebody waits; where one alone takes longer, it is one.
+const TURN: Duration = Duration::from_micros(700);
+/// What is left to who has waited, at least: enough to begin.
 const NOTHING_SAVED: Duration = Duration::from_nanos(1);
-/// The longest wait for a turn.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// The longest wait for a turn that is foreseen. One that becomes longer is ended somewhat later.
+const LONGEST_WAIT: Duration = Duration::from_millis(450);
+/// The longest line, of all that may wait for anything.
+const LONGEST_LINE: u32 = 900;
 /// How long it is remembered what a subject has spent.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Most subjects of whom it is remembered.
@@ -124,9 +128,8 @@ impl Budget {
             return Ok(Turn::Now);
         }
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
-        let turn = self.time_to_earn(self.cost.unwrap_or(FIRST_COST)).max(self.between_turns);
-        let wait = turn.saturating_mul(waiting).saturating_add(free_in);
-        if wait > LONGEST_WAIT {
+        let wait = self.turn_time().saturating_mul(waiting).saturating_add(free_in);
+        if wait > LONGEST_WAIT || waiting >= LONGEST_LINE {
             return Err(Rejection::OverBudget { retry_after: wait.as_secs().saturating_add(1) });
         }
         if wait.saturating_mul(2) > LONGEST_WAIT && self.has_had_its_part(&(issuer, sub.to_owned()), now) {
@@ -143,8 +146,10 @@ impl Budget {
             self.last_turn = None;
             return;
         }
-        if let Credit::Left(_) = self.credit_at(now) {
-            (self.credit, self.at) = (Credit::Left(NOTHING_SAVED), now);
+        if let Credit::Left(left) = self.credit_at(now) {
+            // Half of what is spent is earned meanwhile, or more.
+            let most = TURN.saturating_sub(self.cost.unwrap_or(FIRST_COST)).checked_div(2).unwrap_or_default();
+            (self.credit, self.at) = (Credit::Left(left.min(most).max(NOTHING_SAVED)), now);
         }
         let interval = self.last_turn.replace(now).map(|last| now.saturating_sub(last));
         // A longer one was between two lines, or is what follows from what signatures take.
@@ -194,11 +199,19 @@ impl Budget {
         }
     }
 
-    /// Whether it has spent a quarter of what is earned in a second or more, in the last one.
+    /// Whether it has spent a quarter of what can be spent in a second or more, in the last one. That is less than what is earned
+    /// where turns come late.
     fn has_had_its_part(&self, subject: &Subject, now: Monotonic) -> bool {
         let is_current = now.saturating_sub(self.window) < WINDOW;
         let spent = self.by_subject.get(subject).copied().unwrap_or_default();
-        is_current && spent.saturating_mul(4) >= self.earned_in(WINDOW)
+        let turns = WINDOW.as_micros().checked_div(self.turn_time().as_micros()).unwrap_or_default();
+        let all = self.cost.unwrap_or(FIRST_COST).saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX));
+        is_current && spent.saturating_mul(4) >= all.min(self.earned_in(WINDOW))
+    }
+
+    /// From one turn to the next, so far as one can tell.
+    fn turn_time(&self) -> Duration {
+        self.time_to_earn(self.cost.unwrap_or(FIRST_COST)).max(self.between_turns)
     }
 
     fn credit_at(&self, now: Monotonic) -> Credit {

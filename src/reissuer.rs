@@ -156,8 +156,8 @@ impl Reissuer {
         self.budget.end(now.monotonic);
     }
 
-    /// Keeps a deferred request until what it waits for has come, for a little longer than one fetch may take; or until its turn,
-    /// which always comes.
+    /// Keeps a deferred request until what it waits for has come, for a little longer than one fetch may take; or until its turn, for
+    /// half a second.
     ///
     /// # Errors
     /// The answer to send at once, where too many wait.
@@ -207,6 +207,9 @@ impl Reissuer {
             };
             if waits_for == WaitsFor::Body {
                 return Some((stream, self.reject(Rejection::BodyNotRead, &request)));
+            }
+            if waits_for == WaitsFor::Turn && !may_sign {
+                return Some((stream, self.reject(Rejection::OverBudget { retry_after: 1 }, &request)));
             }
             let response = match self.answer(&request, now, Some(waits_for)) {
                 Ok(response) => response,

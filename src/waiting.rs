@@ -114,7 +114,7 @@ impl Waiting {
         match self.waits_for {
             WaitsFor::Source(key) if is_ready(key) => may_sign || !self.request.wants_token(),
             WaitsFor::Source(_) | WaitsFor::Body => self.until <= now,
-            WaitsFor::Turn => may_sign,
+            WaitsFor::Turn => may_sign || self.until <= now,
         }
     }
 }

@@ -76,7 +76,7 @@ impl Worker {
         let (stream, now) = (self.streams, self.scenario.now);
         let request = self.scenario.request("POST", "/reissue", &[("authorization", &format!("Bearer {token}"))]);
         let reissuer = &mut self.scenario.reissuer;
-        match reissuer.handle(&request, now) {
+        let status = match reissuer.handle(&request, now) {
             Outcome::Respond(response) => {
                 let status = response.status;
                 self.settle();
@@ -84,10 +84,26 @@ impl Worker {
                 Some(status)
             }
             Outcome::Defer(waits_for) => {
-                reissuer.wait(stream, request, waits_for, now).unwrap();
+                reissuer.wait(stream, request, waits_for, now).expect("the line is never too long");
                 None
             }
             outcome => panic!("{outcome:?}"),
+        };
+        // As the host does: who comes lets the first in line have its turn.
+        self.answer_waiting(1);
+        status
+    }
+
+    fn answer_waiting(&mut self, signatures: usize) {
+        let mut made = 0;
+        for _ in 0..4 * signatures {
+            let Some((stream, response)) = self.scenario.reissuer.poll_waiting(self.scenario.now) else { break };
+            made += usize::from(self.scenario.reissuer.has_worked());
+            self.settle();
+            self.answered.push((stream, self.now(), response));
+            if made >= signatures {
+                break;
+            }
         }
     }
 
@@ -100,11 +116,7 @@ impl Worker {
 
     /// As the host does when it is called: a slice of those that wait. How long it need not be called again.
     fn tick(&mut self) -> Duration {
-        for _ in 0..4 {
-            let Some((stream, response)) = self.scenario.reissuer.poll_waiting(self.scenario.now) else { break };
-            self.settle();
-            self.answered.push((stream, self.now(), response));
-        }
+        self.answer_waiting(4);
         self.scenario.reissuer.next_tick(self.scenario.now)
     }
 
@@ -488,7 +500,88 @@ fn what_needs_no_signature_waits_for_none() {
     })
     .map(|(stream, _)| stream)
     .collect();
-    assert!(all.contains(&1000) && all.len() < line, "{all:?}");
+    assert!(all.contains(&1000) && all.len() == line + 1, "{all:?}");
+}
+
+/// Requests come, each at its time, and ticks beside them, for so long.
+fn open_loop(worker: &mut Worker, between_arrivals: Duration, tick: Duration, lasting: Duration) {
+    let end = worker.now() + lasting;
+    let (mut next_arrival, mut next_tick) = (worker.now(), worker.now());
+    while worker.now() < end {
+        worker.scenario.now.monotonic = next_arrival.min(next_tick).max(worker.now());
+        if next_tick <= next_arrival {
+            worker.tick();
+            next_tick = worker.now() + tick;
+        } else {
+            let token = worker.stranger();
+            worker.come(&token);
+            next_arrival += between_arrivals;
+        }
+        worker.scenario.events();
+    }
+}
+
+#[test]
+fn more_than_can_be_signed_gets_nearly_all_of_the_share_however_coarse_the_ticks() {
+    let micros = Duration::from_micros;
+    for tick in [1, 4, 10].map(Duration::from_millis) {
+        for (signature, between_arrivals) in [(200, 400), (200, 200), (700, 1400), (700, 700), (700, 300), (8000, 4000)]
+        {
+            let mut worker = Worker::new(|_| ());
+            worker.signature = micros(signature);
+            open_loop(&mut worker, micros(between_arrivals), tick, Duration::from_secs(2));
+            let issued = worker.answered.iter().filter(|(.., response)| response.status == 200).count();
+            let percent = worker.signature.as_secs_f64() * issued as f64 / worker.now().as_secs_f64() * 100.0;
+            let seen = format!("{signature} us, one in {between_arrivals} us, ticks of {tick:?}: {percent:.0} %");
+            assert!((35.0..=51.0).contains(&percent), "{seen}");
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_for_longer_than_half_a_second_when_no_more_come_either() {
+    for tick in [1, 4, 10].map(Duration::from_millis) {
+        let mut worker = Worker::new(|_| ());
+        worker.signature = MILLISECOND * 7 / 10;
+        let mut came = Vec::new();
+        for _ in 0..2000 {
+            came.push(worker.now());
+            let token = worker.stranger();
+            worker.come(&token);
+            worker.pass(MILLISECOND / 10);
+        }
+        while worker.scenario.reissuer.waiting() > 0 {
+            worker.pass(tick);
+            worker.tick();
+        }
+        let waited = |stream: u32, until: Duration| until - came[stream as usize - 1];
+        let longest = worker.answered.iter().map(|(stream, at, _)| waited(*stream, *at)).max().unwrap();
+        // And as long as it takes to say so to all of them, a few on each tick.
+        assert!(longest < Duration::from_millis(500) + 25 * tick, "{tick:?}: {longest:?}");
+    }
+}
+
+#[test]
+fn a_subject_that_asks_too_often_is_the_one_that_is_sent_away_however_coarse_the_ticks() {
+    for tick in [1, 4, 10].map(Duration::from_millis) {
+        let mut worker = Worker::new(|_| ());
+        worker.signature = MILLISECOND * 7 / 10;
+        while worker.now() < Duration::from_millis(2700) {
+            loop {
+                let token = worker.token("greedy");
+                if worker.come(&token) == Some(429) {
+                    break;
+                }
+            }
+            worker.tick();
+            worker.pass(tick);
+        }
+        let reasons = worker.reasons();
+        let its_own = reasons.iter().filter(|reason| *reason == "subject_over_budget").count();
+        assert!(its_own * 2 > reasons.len(), "{tick:?}: {its_own} of {}", reasons.len());
+        let modest = worker.token("modest");
+        assert_ne!(worker.come(&modest), Some(429), "{tick:?}");
+    }
 }
 
 #[test]

@@ -102,17 +102,13 @@ impl Http {
                 waiting(filter, kept, State::Waiting)
             }
         };
-        if self.is_waiting() {
-            // Envoy's ticks are as coarse as the kernel's timers, four milliseconds or ten: where many wait, each that comes lets the
-            // first of them have its turn, if it is time.
+        if filter.has_waiting() {
+            // Envoy's ticks are as coarse as the kernel's timers, four milliseconds or ten: where some wait, each that comes lets the
+            // first of them have its turn, if it is time. This one has its own answer already, if it has one.
             filter.answer_waiting(1);
         }
         filter.observe(now);
         self.action()
-    }
-
-    const fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Waiting)
     }
 
     /// The body has come to its end, or beyond what is read of it.

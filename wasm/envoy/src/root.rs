@@ -13,8 +13,7 @@ use crate::hostcalls::{self, Buffer, Failed, LogLevel, Map};
 use crate::random;
 use crate::ticks::Ticks;
 
-/// Waiting requests answered on one tick. Each may cost a signature, ten milliseconds where Envoy has none of its own,
-/// and all that time the worker serves nobody else.
+/// Waiting requests answered with a signature on one tick.
 const SLICE: usize = 4;
 
 /// The context that Envoy configures; without a configuration it passes everything.
@@ -129,6 +128,7 @@ impl Root {
         self.draining.retain(|before| {
             let waits = before.reissuer.borrow().waiting() > 0;
             if !waits {
+                before.observe(now());
                 before.end();
                 filter.outdate();
             }
