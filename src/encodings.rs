@@ -28,12 +28,12 @@ impl SigningKey {
             Algorithm::Rs256 => Self::from_pkcs1_der(info.private_key)?,
             _ => EcPrivateKey::read(info.private_key).ok_or(NOT_EC)?.key(algorithm)?,
         };
-        if let Some(public) = info.public_key
-            && public_half(algorithm, public)?.thumbprint() != key.public().thumbprint()
-        {
-            return Err(KeyError::Inconsistent);
-        }
-        Ok(key)
+        let Some(public) = info.public_key else { return Ok(key) };
+        let is_its_half = match algorithm {
+            Algorithm::Rs256 => public_half(algorithm, public)?.thumbprint() == key.public().thumbprint(),
+            _ => key.public().is_point(public),
+        };
+        if is_its_half { Ok(key) } else { Err(KeyError::Inconsistent) }
     }
 
     /// An RSA private key from PKCS#1 DER (RFC 8017 appendix A.1.2), as cert-manager and older openssl write it.

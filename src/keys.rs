@@ -182,11 +182,18 @@ impl VerifyingKey {
         }
     }
 
-    /// Whether it is this key's point, uncompressed.
+    /// Whether it is this key's point, uncompressed or compressed (SEC 1 section 2.3.3).
     pub(crate) fn is_point(&self, point: &[u8]) -> bool {
-        let length = self.algorithm().coordinate_length().saturating_mul(2).saturating_add(1);
-        // It is what a SubjectPublicKeyInfo ends with.
-        point.len() == length && self.spki.ends_with(point)
+        let length = self.algorithm().coordinate_length();
+        // They are what a SubjectPublicKeyInfo ends with.
+        let coordinates =
+            self.spki.len().checked_sub(length.saturating_mul(2)).and_then(|start| self.spki.get(start..));
+        let Some((x, y)) = coordinates.and_then(|both| both.split_at_checked(length)) else { return false };
+        match point.split_first() {
+            Some((4, both)) => both.split_at_checked(length) == Some((x, y)),
+            Some((form @ (2 | 3), one)) => one == x && y.last().is_some_and(|last| last & 1 == form & 1),
+            _ => false,
+        }
     }
 
     fn unless_published(self) -> Result<Self, KeyError> {

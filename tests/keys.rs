@@ -97,7 +97,21 @@ fn an_elliptic_curve_key_in_pkcs8_is_one_of_the_curve_that_is_named() {
     assert_eq!(p256(&sec1(&[7; 32], Some(P256), Some(&point)), Some(&point)), Ok(Algorithm::Es256));
     assert_eq!(p256(&sec1(&[7; 32], None, Some(&other)), None), Err(KeyError::Inconsistent));
     assert_eq!(p256(&plain, Some(&other)), Err(KeyError::Inconsistent));
-    assert_eq!(p256(&plain, Some(&[4; 65])), Err(KeyError::NotOnCurve));
+    assert_eq!(p256(&plain, Some(&[4; 65])), Err(KeyError::Inconsistent));
+    // `openssl ec -conv_form compressed`
+    let compressed = p256::elliptic_curve::sec1::ToSec1Point::to_sec1_point(&key.public_key(), true);
+    let compressed = compressed.as_bytes();
+    let inner = sec1(&[7; 32], Some(P256), Some(compressed));
+    assert_eq!(p256(&inner, Some(compressed)), Ok(Algorithm::Es256));
+    let sec1_file = |point: &[u8]| {
+        SigningKey::from_sec1_der(&sec1(&[7; 32], Some(P256), Some(point))).map(|key| key.public().algorithm())
+    };
+    assert_eq!(sec1_file(compressed), Ok(Algorithm::Es256));
+    let other_half = [&[compressed[0] ^ 1], &compressed[1..]].concat();
+    for wrong in [&other_half[..], &compressed[..32], &[compressed, &[0]].concat(), &[], &[0], &[5; 33]] {
+        assert_eq!(sec1_file(wrong), Err(KeyError::Inconsistent), "{wrong:?}");
+        assert_eq!(p256(&plain, Some(wrong)), Err(KeyError::Inconsistent), "{wrong:?}");
+    }
     assert_eq!(p256(&sec1(&[7; 32], Some(P384), None), None), Err(KeyError::Inconsistent));
     assert_eq!(p256(&sec1(&[7; 24], None, None), None), Err(OTHER_LENGTH));
     assert_eq!(p256(&sec1(&[7; 48], None, None), None), Err(OTHER_LENGTH));
@@ -229,5 +243,5 @@ fn a_key_of_the_roca_family_and_one_that_is_published_are_refused_as_such() {
 #[test]
 fn nothing_of_the_workspace_asks_for_a_core_that_takes_published_keys() {
     // Cargo gives the core the features that any package of the workspace asks for, and its tests those of the core.
-    assert!(!cfg!(feature = "dangerous-published-keys"));
+    const { assert!(!cfg!(feature = "dangerous-published-keys")) };
 }

@@ -63,7 +63,7 @@ def at_least(figure: str, measured: Figure, limit: float, more: str = "") -> Tar
 
 def _signature(results: Results) -> Target:
     """By calls that are made once a request, as a reissue makes them; what they take one after the other is told too."""
-    what = "fresh RS256 reissue: CPU less that of direct_response behind the filter, to one signature and one verification of Envoy's"
+    what = "fresh RS256 reissue: CPU less that of direct_response behind the filter, to one signature and one verification of Envoy's in requests of their own"
     rows, called = results.one, results.called.cpu
     if SIGN_RS256 not in rows or VERIFY_RS256 not in rows:
         return Target(what, "<= 1.15 x", "this Envoy cannot sign", None)

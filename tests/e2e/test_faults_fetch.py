@@ -90,6 +90,7 @@ class Lived:
 def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
     with supervised(tmp_path_factory.mktemp("faults")) as supervisor:
         scenario = Scenario(tmp_path_factory.mktemp("clusters"), supervisor, WAYS)
+        scenario.sign_without_limit()
         yield scenario
         scenario.stop()
 

@@ -41,10 +41,12 @@ class Scenario:
         # A signature of this kind takes a millisecond, so that hundreds of tokens are no matter.
         signing_keys = signing_keys or one_line(private_pem(p256_key()))
         self.gateway = Gateway(supervisor, api=first, signing_keys=signing_keys)
-        # What is asked here is what faults do; where crowds come, how many signatures a worker may make is another question.
-        self.gateway.config["limits"] = {"worker_percent": 100}
         self.gateway.environment |= self.clock.environment
         self._trust_them(jwks)
+
+    def sign_without_limit(self) -> None:
+        """Before the start, where several hundred fresh tokens are asked for at once, to see what each gets."""
+        self.gateway.config["limits"] = {"worker_percent": 100}
 
     def new_key(self, name: str) -> StandInCluster:
         """A key of the cluster of that name, which is not published yet, and what makes tokens with it."""

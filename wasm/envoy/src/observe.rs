@@ -127,7 +127,12 @@ impl Observer {
         }
         self.told = self.told.saturating_add(1);
         for counter in self.counters.values_mut().filter(|counter| counter.more > 0) {
-            hostcalls::add(counter.id, core::mem::take(&mut counter.more));
+            if hostcalls::add(counter.id, counter.more) {
+                counter.more = 0;
+            } else {
+                // The next time, or the one after that.
+                self.is_behind = true;
+            }
         }
     }
 

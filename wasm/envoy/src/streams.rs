@@ -61,6 +61,11 @@ impl<T> Streams<T> {
             self.places.retain(|(_, stream)| stream.is_some());
             self.empty = 0;
         }
+        // What a crowd has taken is given back.
+        let room = self.places.capacity() / 2;
+        if room > FEW && room / 2 > self.places.len() {
+            self.places.shrink_to(room);
+        }
         Some(stream)
     }
 
@@ -83,7 +88,7 @@ mod tests {
 
     #[test]
     fn it_is_the_map_that_a_tree_is_and_never_has_many_more_places_than_streams() {
-        let mut seed = 7;
+        let (mut seed, mut most) = (7, 0);
         let (mut streams, mut tree, mut next) = (Streams::default(), BTreeMap::new(), 0_u32);
         for step in 0..200_000_u32 {
             // A few thousand at first, then one in and one out, then ever fewer.
@@ -103,10 +108,12 @@ mod tests {
             }
             assert_eq!(streams.places.len() - streams.empty, tree.len());
             assert!(streams.places.len() <= 2 * tree.len() + 2 * FEW, "{step}");
+            most = most.max(streams.places.capacity());
         }
         assert_eq!(streams.places.iter().filter(|(_, stream)| stream.is_none()).count(), streams.empty);
         let left: Vec<u32> = tree.keys().copied().collect();
         assert!(left.iter().all(|number| streams.remove(*number) == tree.remove(number)));
         assert!(streams.places.is_empty() && streams.empty == 0);
+        assert!(most > 3000 && streams.places.capacity() <= 4 * FEW, "{most} {}", streams.places.capacity());
     }
 }

@@ -181,4 +181,15 @@ fn one_that_comes_lets_the_first_that_waits_have_its_turn_and_waits_itself() {
     let expected: Vec<(u32, u32)> = streams.iter().map(|stream| (stream.id, 200)).take(answers().len()).collect();
     assert_eq!(answers(), expected, "in the order they came");
     assert!(streams.len() > answers().len(), "who lets others go first waits");
+    // And so does one that has an answer of its own.
+    while answers().len() < streams.len() {
+        std::thread::sleep(Duration::from_millis(5));
+        let before = answers();
+        let document = envoy.send(&Request::discovery());
+        assert_eq!(answers().get(before.len()), Some(&(document.id, 200)), "its own comes first");
+        assert!(answers().len() <= before.len() + 2, "one at a time");
+        with(|state| state.responses.remove(before.len()));
+        assert!(Instant::now() < until, "{} of {}", answers().len(), streams.len());
+    }
+    assert!(streams.iter().all(|stream| stream.status() == Some(200)));
 }
