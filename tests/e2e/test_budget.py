@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from conftest import StartGateway
+from harness.pki import private_pem
 from harness.processes import eventually
+from harness.signing_keys import one_line, p256_key
 from harness.tokens import Forger, decode
 
 CROWD = 80
-# So that half a second is too short for all of them, however fast a signature is here.
-PERCENT = 10
+# So that half a second is too short for all of them, and long enough for some, with Envoy's own crypto and without.
+PERCENT = 4
 
 
 @pytest.mark.parametrize("protocol", ["--http2-prior-knowledge", "--http1.1"])
@@ -22,7 +24,7 @@ def test_who_waits_for_a_turn_gets_a_token_of_its_own(
     prepare_gateway: StartGateway, forger: Forger, subject_token: str, tmp_path: Path, protocol: str
 ) -> None:
     """Over HTTP/2 all of them are on one connection, so that one that comes lets another of its own connection have its turn."""
-    gateway = prepare_gateway()
+    gateway = prepare_gateway(keys=one_line(private_pem(p256_key())))
     gateway.config["limits"] = {"worker_percent": PERCENT}
     gateway.workers = 1
     gateway.start()
@@ -52,7 +54,7 @@ def test_who_waits_for_a_turn_gets_a_token_of_its_own(
     for name in issued:
         _, claims = decode((tmp_path / name).read_text())
         assert claims["sub"] == f"system:serviceaccount:payments:{name}"
-    assert len(issued) > 3, "there is a share for signatures"
+    assert len(issued) > 2, "there is a share for signatures"
     sent_away = CROWD - len(issued)
     eventually("they are counted", lambda: gateway.counter("rejected.over_budget") == sent_away)
     eventually("nobody waits any more", lambda: gateway.counter("waiting") == 0)
