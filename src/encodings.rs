@@ -41,8 +41,7 @@ impl SigningKey {
     /// # Errors
     /// As [`SigningKey::from_pkcs8_der`].
     pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, KeyError> {
-        let malformed = KeyError::Malformed("not an RSA private key");
-        let encoded = RsaPrivateKey::read(der).ok_or(malformed.clone())?;
+        let encoded = RsaPrivateKey::read(der).ok_or(KeyError::Malformed("not an RSA private key"))?;
         if encoded.is_multi_prime {
             return Err(KeyError::MultiPrime);
         }

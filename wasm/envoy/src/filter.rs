@@ -52,9 +52,7 @@ impl Filter {
             let Some(event) = event else { break };
             self.observer.borrow_mut().observe(&event, now);
         }
-        let mut observer = self.observer.borrow_mut();
-        observer.tell_unless_busy(now);
-        if observer.is_behind() {
+        if !self.observer.borrow_mut().tell_unless_busy(now) {
             self.ticks.within(COUNT_INTERVAL);
         }
     }
@@ -112,8 +110,9 @@ impl Filter {
         self.observer.borrow_mut().measure(&self.reissuer.borrow(), now());
     }
 
-    /// Takes back what it measured.
+    /// Tells the last of what happened, and takes back what it measured.
     pub(crate) fn end(&self) {
+        self.observe(now());
         self.observer.borrow_mut().end();
     }
 }

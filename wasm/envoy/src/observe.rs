@@ -88,7 +88,7 @@ impl Observer {
         for name in reissuer.counters() {
             self.counter(&name);
         }
-        find(&mut self.gauges, WAITING);
+        self.gauge(WAITING);
     }
 
     /// Logs and counts one event.
@@ -110,14 +110,15 @@ impl Observer {
         }
     }
 
-    /// Adds to Envoy's counters what was counted, if there is little of that; else it is to be done on a tick.
-    pub(crate) fn tell_unless_busy(&mut self, now: Now) {
+    /// Adds to Envoy's counters what was counted, if there is little of that. False if it is to be done on a tick.
+    pub(crate) fn tell_unless_busy(&mut self, now: Now) -> bool {
         if now.monotonic.saturating_sub(self.since) >= COUNT_INTERVAL {
             (self.since, self.told) = (now.monotonic, 0);
         }
         if self.is_behind && self.told < COUNTED_AT_ONCE {
             self.tell();
         }
+        !self.is_behind
     }
 
     /// Adds to Envoy's counters what was counted.
@@ -136,17 +137,12 @@ impl Observer {
         }
     }
 
-    /// Whether Envoy has still to be told of what was counted.
-    pub(crate) const fn is_behind(&self) -> bool {
-        self.is_behind
+    fn counter(&mut self, name: &str) -> Option<&mut Counter> {
+        find(&mut self.counters, Metric::Counter, name, |id| Counter { id, more: 0 })
     }
 
-    fn counter(&mut self, name: &str) -> Option<&mut Counter> {
-        if self.counters.get(name).is_none() {
-            let id = hostcalls::define(Metric::Counter, name)?;
-            self.counters.insert(name.to_owned(), Counter { id, more: 0 });
-        }
-        self.counters.get_mut(name)
+    fn gauge(&mut self, name: &str) -> Option<u32> {
+        find(&mut self.gauges, Metric::Gauge, name, |id| id).copied()
     }
 
     /// Whether an event is none of those that come as often as somebody likes, or one of the few of its second.
@@ -207,7 +203,7 @@ impl Observer {
         let more = waiting.saturating_sub(self.waiting);
         // Added to, not set: every worker has requests of its own that wait.
         if more != 0
-            && let Some(gauge) = find(&mut self.gauges, WAITING)
+            && let Some(gauge) = self.gauge(WAITING)
             && hostcalls::add(gauge, more)
         {
             self.waiting = waiting;
@@ -218,8 +214,8 @@ impl Observer {
         self.written = Some(now.monotonic);
         self.turn(now);
         for gauge in reissuer.gauges(now).iter().chain(&self.crypto) {
-            if let Some(id) = find(&mut self.gauges, &gauge.name) {
-                hostcalls::record(id, gauge.value);
+            if let Some(id) = find(&mut self.gauges, Metric::Gauge, &gauge.name, |id| id) {
+                hostcalls::record(*id, gauge.value);
             }
         }
     }
@@ -241,11 +237,10 @@ impl Observer {
     }
 }
 
-fn find(gauges: &mut Sorted<String, u32>, name: &str) -> Option<u32> {
-    if let Some(id) = gauges.get(name) {
-        return Some(*id);
+/// What is kept of a metric, which is defined when it is first asked for.
+fn find<'a, T>(known: &'a mut Sorted<String, T>, kind: Metric, name: &str, new: fn(u32) -> T) -> Option<&'a mut T> {
+    if known.get(name).is_none() {
+        known.insert(name.to_owned(), new(hostcalls::define(kind, name)?));
     }
-    let id = hostcalls::define(Metric::Gauge, name)?;
-    gauges.insert(name.to_owned(), id);
-    Some(id)
+    known.get_mut(name)
 }

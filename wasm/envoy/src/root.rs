@@ -128,7 +128,6 @@ impl Root {
         self.draining.retain(|before| {
             let waits = before.reissuer.borrow().waiting() > 0;
             if !waits {
-                before.observe(now());
                 before.end();
                 filter.outdate();
             }

@@ -20,6 +20,7 @@ mod imports;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 pub const OK: u32 = 0;
 pub const NOT_FOUND: u32 = 1;
@@ -194,6 +195,15 @@ impl Envoy {
             }
         }
         panic!("the filter has no rest");
+    }
+
+    /// Ticks until something has come, as Envoy does while its time passes.
+    pub fn tick_until(&self, has_come: impl Fn() -> bool) {
+        let until = Instant::now() + Duration::from_secs(10);
+        while !has_come() {
+            assert!(Instant::now() < until, "{} answers", answers().len());
+            self.tick();
+        }
     }
 
     /// Headers come in, of a request without a body.
