@@ -80,7 +80,7 @@ def test_an_answer_that_comes_too_late_is_ignored_and_holds_up_nobody(prepare: P
     assert statuses(answers) == {503}
     assert slowest(answers) < COLD_SECONDS
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
-    assert scenario.gateway.counter(f"jwks.{NAME}.fetched") == 0
+    assert scenario.gateway.counted_so_far(f"jwks.{NAME}.fetched") == 0
     assert statuses(bystander.answers) == {200}
     assert slowest(bystander.answers) < 1
     server.way = honest
@@ -123,7 +123,7 @@ def test_clients_that_go_away_while_they_wait_leave_nothing_behind(prepare: Prep
         crowd.go_away()
         nobody_is_left()
         resident.append(rss_kib(gateway.process.pid))
-    issued = gateway.counter("issued")
+    issued = gateway.counted_so_far("issued")
     # Some go while the fetch is under way, and some while they are being answered.
     crowd, staying = scenario.crowd([token] * 300), scenario.crowd([token] * 20)
     everybody_waits(320)
@@ -137,7 +137,7 @@ def test_clients_that_go_away_while_they_wait_leave_nothing_behind(prepare: Prep
     measured("A10", "20 that stayed, as 300 are reset while answered", summary(answers), slowest(answers))
     measured("A10", "the next requests", summary(after), slowest(after))
     assert statuses(answers) == {200} and statuses(after) == {200}
-    assert issued == 0 and gateway.counter("rejected.too_many_waiting") == 0
+    assert issued == 0 and gateway.counted_so_far("rejected.too_many_waiting") == 0
     assert len(scenario.servers[NAME].fetches) == VMS
     assert grown < 16
     assert gateway.process.running() and scenario.complaints() == []

@@ -102,6 +102,7 @@ def lived(scenario: Scenario) -> Lived:
 
     def note(stretch: str, answers: Answers) -> None:
         lived.answers[stretch] = answers
+        scenario.gateway.let_it_count()
         lived.fetches[stretch] = {name: scenario.fetches(name) for name in WAYS}
 
     def go_wrong() -> None:

@@ -31,7 +31,7 @@ FORGERIES: dict[str, tuple[Callable[[Forger], str], str]] = {
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_bad_token_is_refused_and_its_reason_is_counted_and_logged(gateway: Gateway, forger: Forger, name: str) -> None:
     make, reason = FORGERIES[name]
-    counted, logged = gateway.counter(f"rejected.{reason}"), gateway.log().count(reason)
+    counted, logged = gateway.counted_so_far(f"rejected.{reason}"), gateway.log().count(reason)
     token = make(forger)
 
     answer = gateway.reissue(token)
@@ -58,7 +58,7 @@ def test_all_bad_tokens_get_the_same_answer(gateway: Gateway, forger: Forger) ->
 
 
 def test_a_request_without_a_token_is_challenged_without_an_error_code(gateway: Gateway) -> None:
-    counted = gateway.counter(f"rejected.{REJECTED['no token']}")
+    counted = gateway.counted_so_far(f"rejected.{REJECTED['no token']}")
     answer = gateway.request("POST", "/reissue")
     assert answer.status == 401
     assert answer.header("www-authenticate") == "Bearer"

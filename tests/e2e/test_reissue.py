@@ -79,7 +79,7 @@ def test_every_token_has_an_identifier_of_its_own(gateway: Gateway, cluster: Api
 
 def test_a_token_that_comes_again_gets_what_a_worker_has_given_it(gateway: Gateway, cluster: ApiServer, pod: dict[str, str]) -> None:
     token = cluster.token("payments", "ledger", [AUDIENCE], pod=pod)
-    before = gateway.counter("issued_again")
+    before = gateway.counted_so_far("issued_again")
     answers = [gateway.reissue(token) for _ in range(40)]
     assert all(answer.status == 200 for answer in answers)
     # Each worker remembers by itself.
@@ -134,7 +134,7 @@ def test_the_caller_chooses_among_the_configured_audiences(prepare_gateway: Star
 
 
 def test_an_audience_that_is_not_configured_is_forbidden(gateway: Gateway, subject_token: str) -> None:
-    counted = gateway.counter(f"rejected.{REJECTED['audience']}")
+    counted = gateway.counted_so_far(f"rejected.{REJECTED['audience']}")
     answer = gateway.reissue(subject_token, "/reissue?audience=evil.example")
     assert answer.status == 403, answer
     eventually("counted", lambda: gateway.counter(f"rejected.{REJECTED['audience']}") == counted + 1)

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ INTERNAL_HOST = "reissuer.infra.svc.cluster.local"
 SHIPPED_FILES = "/etc/jwt-reissuer"
 POD_FILES = "/var/run/secrets/kubernetes.io/serviceaccount"
 START_SECONDS = 30.0
+# A busy worker adds up for 50 ms before it tells Envoy what it counted.
+SECONDS_TO_COUNT = 0.2
 
 
 class Gateway:
@@ -239,6 +242,15 @@ class Gateway:
         """A counter of the filter; 0 while nobody has counted it."""
         stats = self.admin(f"/stats?format=json&filter=wasmcustom.jwt_reissuer.{name.replace('.', '[.]')}$").json()["stats"]
         return sum(each["value"] for each in stats if each.get("name") == f"wasmcustom.jwt_reissuer.{name}")
+
+    def counted_so_far(self, name: str) -> int:
+        """A counter that has all that happened until now, where `counter` may lack what a busy worker has not told of yet."""
+        self.let_it_count()
+        return self.counter(name)
+
+    def let_it_count(self) -> None:
+        """Waits until Envoy has been told of all that happened until now."""
+        time.sleep(SECONDS_TO_COUNT)
 
     def request(self, method: str, path: str, *, host: str | None = None, headers: client.Headers = (), body: bytes | None = None) -> client.Response:
         # Over TLS by name: the certificate is for that.

@@ -137,7 +137,7 @@ class Soak:
             self.gateway.start()
             self._wait_until_warm()
             pid = self.gateway.process.pid
-            self._warm = self.gateway.counter("issued")
+            self._warm = self.gateway.counted_so_far("issued")
             load = Load(self.gateway.port, iter(mix), options.rate)
             away = Mix(world, strangers, options.seed + 1, {})
             events = Events(world, self.gateway, self._listener, load, away, self._key)
@@ -214,6 +214,7 @@ class Soak:
             problems.append("Envoy has ended")
             return
         self._complaints += complaints(gateway)
+        gateway.let_it_count()
         outcome.counters = self._counters()
         problems += [f"no answer: {each.request.name}: {each.why}" for each in load.lost[:5]]
         problems += [f"Envoy's log, {count} times: {line}" for line, count in self._complaints.items() if not self._is_explained(line, events)]
