@@ -96,12 +96,14 @@ lint: setup-python ## formatting and warnings
 	cargo fmt --manifest-path tests/eavesdropper/Cargo.toml --check
 	cargo fmt --manifest-path tests/host_verifier/Cargo.toml --check
 	cargo fmt --manifest-path benches/host_crypto/Cargo.toml --check
+	cargo fmt --manifest-path benches/software_crypto/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --package jwt-reissuer-envoy --features trap -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-lint --all-targets -- -D warnings
 	cargo clippy --manifest-path tests/eavesdropper/Cargo.toml --target-dir target/testing -- -D warnings
 	cargo clippy --manifest-path tests/host_verifier/Cargo.toml --target-dir target/testing -- -D warnings
 	cargo clippy --manifest-path benches/host_crypto/Cargo.toml --target-dir target/testing -- -D warnings
+	cargo clippy --manifest-path benches/software_crypto/Cargo.toml --target-dir target/testing -- -D warnings
 	$(VENV_PYTHON) -m ruff check --quiet --select F tools tests
 	@echo "lint: formatted, and no warnings"
 

@@ -3,7 +3,7 @@
 build    wasm/envoy -> build/jwt_reissuer.wasm, with its size and SHA-256; 600 KiB or more is an error
 testing  what the end-to-end tests load beside it, into build/testing: a module that traps when asked to, somebody else's plugin,
          and one that has signatures verified by the module's sources
-bench    what `make bench` loads beside it: a plugin that calls Envoy's own cryptography
+bench    what `make bench` loads beside it: plugins that call Envoy's own cryptography, and the core's
 test     all tests of the core, compiled as the module is and run in wasmtime
 vectors  those of them that count test vectors, with the counts
 no-std   the core for a target that has no std
@@ -32,6 +32,7 @@ TRAP = REPOSITORY / "build" / "testing" / "jwt_reissuer_trap.wasm"
 EAVESDROPPER = REPOSITORY / "build" / "testing" / "eavesdropper.wasm"
 HOST_VERIFIER = REPOSITORY / "build" / "testing" / "host_verifier.wasm"
 HOST_CRYPTO = REPOSITORY / "build" / "testing" / "host_crypto.wasm"
+SOFTWARE_CRYPTO = REPOSITORY / "build" / "testing" / "software_crypto.wasm"
 LIMIT = 600 * 1024
 
 
@@ -64,7 +65,9 @@ def testing() -> None:
 
 
 def bench() -> None:
-    _beside("benchmarks", [_plugin(HOST_CRYPTO, REPOSITORY / "benches" / "host_crypto")])
+    _beside("benchmarks", [
+        _plugin(HOST_CRYPTO, REPOSITORY / "benches" / "host_crypto"), _plugin(SOFTWARE_CRYPTO, REPOSITORY / "benches" / "software_crypto"),
+    ])
 
 
 def _plugin(into: Path, crate: Path) -> Tuple[Path, str, str, str]:

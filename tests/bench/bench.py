@@ -24,9 +24,9 @@ from typing import TypeVar
 from harness import installed
 from harness.processes import Supervisor
 
+import crypto_calls
 import fairness
 import growth
-import host_crypto
 import machine
 import memory
 import original
@@ -78,13 +78,16 @@ def run(asked: Asked, directory: Path, cluster: Cluster, envoys: Envoys) -> Resu
     workers = os.cpu_count() or 1
     tokens = rows.pools(cluster, directory / "pools")
     token = tokens.repeated[0].decode()
-    called, about = host_crypto.Called(), machine.described()
+    called, about = crypto_calls.Called(), machine.described()
 
     def of_one() -> dict[str, rows.Row]:
-        measured, crypto, about["signatures"] = rows.of_one_worker(envoys, cluster, tokens, directory / "one")
-        (shipped,) = {row.gateway for row in measured if row.key == "behind"}
-        assert shipped is not None
-        interleaved(measured, asked.rounds, asked.seconds, lambda: host_crypto.measure(shipped, crypto.port, called))
+        measured, callers, about["signatures"] = rows.of_one_worker(envoys, cluster, tokens, directory / "one")
+
+        def call() -> None:
+            for caller in callers:
+                crypto_calls.measure(caller, called)
+
+        interleaved(measured, asked.rounds, asked.seconds, call)
         return {row.key: row for row in measured}
 
     one = phase("one worker", of_one)

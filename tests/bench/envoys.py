@@ -32,7 +32,7 @@ DOCUMENT = json.dumps({
 DOCUMENT_HEADERS = {
     "cache-control": "public, max-age=300", "etag": f'"{"x" * 43}"', "access-control-allow-origin": "*", "content-type": "application/json",
 }
-HOST_CRYPTO = installed.REPOSITORY / "build" / "testing" / "host_crypto.wasm"
+HOST_CRYPTO, SOFTWARE_CRYPTO = (installed.REPOSITORY / "build" / "testing" / f"{name}_crypto.wasm" for name in ("host", "software"))
 FILTER = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
 EXACT_BALANCE = {"exact_balance": {}}
 # What is to be measured at the limit of a worker must not be refused for being too much.
@@ -149,20 +149,26 @@ class JwtAuthn:
         host["routes"][0]["direct_response"]["body"] = {"inline_string": BODY}
 
 
-class HostCrypto:
-    """The plugin that calls Envoy's cryptography; `lines` are what it can be asked for."""
+class Caller:
+    """A plugin that does one thing over and over; `lines` are what it can be asked for, each beginning with its name."""
 
     port = 0
+    gateway: Gateway
 
-    def __init__(self, lines: list[str]):
-        self._lines = lines
+    def __init__(self, module: Path, lines: list[str]):
+        self._module, self._lines = module, lines
+
+    @property
+    def names(self) -> list[str]:
+        return [line.split()[0] for line in self._lines]
 
     def __call__(self, gateway: Gateway) -> None:
-        plugin = testing.plugin("host_crypto", HOST_CRYPTO, vm_id="host_crypto")
+        name = self._module.stem
+        plugin = testing.plugin(name, self._module, vm_id=name)
         plugin["typed_config"]["config"]["configuration"] = {
             "@type": "type.googleapis.com/google.protobuf.StringValue", "value": "\n".join(self._lines),
         }
-        self.port = gateway.add_listener("host_crypto", plugin)
+        self.gateway, self.port = gateway, gateway.add_listener(name, plugin)
 
 
 # --- what a process costs ---

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.gateway import Gateway
 
-from envoys import HOST, OTHER, P256, Envoys, HostCrypto, forget_log, without_filter
+from envoys import HOST, HOST_CRYPTO, OTHER, P256, Caller, Envoys, forget_log, without_filter
 from pools import Cursor, Pool
 from usage import cpu_seconds, rss_bytes
 from wrk import Sent, Wrk
@@ -66,7 +66,7 @@ def measure(envoys: Envoys, pool: Pool, token: str, subjects: int, patience: flo
     *others, of_many = _pair(envoys, MANY, token)
     for gateway in others:
         envoys.stop(gateway)
-    empty = envoys.start("memory-empty", without_filter, HostCrypto([]))
+    empty = envoys.start("memory-empty", without_filter, Caller(HOST_CRYPTO, []))
     _answer(empty, 1)
     engine = rss_bytes(empty.process.pid) - fresh.beside
     envoys.stop(empty)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from host_crypto import NAMES, NOTHING
+from crypto_calls import NAMES, NOTHING, SOFTWARE_NAMES
 from plot import Bar, Line, plot
 from results import Results
 from targets import MIB
@@ -16,7 +16,9 @@ def drawn(results: Results) -> str:
         Bar(row.title.split(", ", 1)[-1] if key == "as shipped" else row.title, row.cpu.median * 1e6, key not in THEIRS)
         for key, row in results.one.items() if key not in NOT_DRAWN
     ]
-    bars += [Bar(f"Envoy's cryptography alone: {name}", figure.median * 1e6, False) for name, figure in results.called.figures().items()]
+    bars += [
+        Bar(f"cryptography alone: {name}", figure.median * 1e6, name in SOFTWARE_NAMES) for name, figure in results.called.figures().items()
+    ]
     grown = results.growth
 
     def cpu(title: str, rows: dict) -> Line:  # type: ignore[type-arg]

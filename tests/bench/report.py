@@ -23,7 +23,7 @@ def report(results: Results, targets: Sequence[Target]) -> str:
         _rows(results.one, results.one["behind"]),
         [f"All {results.workers} workers, on the cores that the load comes from too:"],
         _rows({**results.all, **_original(results)}, results.all["behind"]),
-        ["Envoy's own cryptography alone, called by a plugin, one call after the other:"],
+        ["Cryptography alone, Envoy's own and that in the module, called by a plugin, one call after the other:"],
         table(("call", "CPU us"), ((name, f.text("{:.1f}")) for name, f in _in_us(results).items())),
         ["More of it, every token new and signed by ES256:"],
         _growth(results),

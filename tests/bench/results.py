@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crypto_calls import Called
 from fairness import Noticed
 from growth import Growth
-from host_crypto import Called
 from memory import Memory
 from original import Original
 from rounds import Row

@@ -12,7 +12,7 @@ from harness.gateway import Gateway
 from envoys import forget_log
 from figures import Figure, figure
 from pools import Cursor
-from usage import cpu_seconds, rss_bytes
+from usage import cpu_seconds, requests_begun, rest, rss_bytes
 from wrk import Came, Sent, WrongAnswers, Wrk
 
 WARM_SECONDS = 1
@@ -52,15 +52,23 @@ class Row:
 
     def warm(self) -> Came:
         """Compiles what is compiled when it is first used, and finds out how many tokens will be needed."""
-        return self._run(WARM_SECONDS, may_be_silent=True)
+        came = self._run(WARM_SECONDS, may_be_silent=True)
+        rest(self.pid)
+        return came
 
     def measure(self, seconds: int) -> None:
         for _ in range(TRIES):
+            had = 0 if self.gateway is None else requests_begun(self.gateway)
             before = cpu_seconds(self.pid)
             came = self._run(seconds)
-            spent = cpu_seconds(self.pid) - before
+            spent, requests = cpu_seconds(self.pid) - before, came.requests
+            # When wrk ends, a server has read what each connection asked last, and goes on with that. It takes time from whoever
+            # comes next, and its own has to be shared by that too: where a signature takes milliseconds, a good part of a second.
+            rest(self.pid)
+            if self.gateway is not None:
+                spent, requests = cpu_seconds(self.pid) - before, requests_begun(self.gateway) - had
             if self.fresh is None or not came.begun_anew:
-                self.rounds.append(Round(came.rate, came.p50, came.p99, spent / came.requests, rss_bytes(self.pid)))
+                self.rounds.append(Round(came.rate, came.p50, came.p99, spent / requests, rss_bytes(self.pid)))
                 return
             # Faster than ever before, so that some came twice: that is no round of new ones.
         raise WrongAnswers(f"{self.title}: there are never enough new tokens")

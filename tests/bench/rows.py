@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.gateway import Gateway
-
 from cluster import Cluster
-from envoys import BEHIND, HOST, OTHER, P256, RSA, Envoys, HostCrypto, JwtAuthn, for_all_hosts, signatures, software, without_filter
-from host_crypto import NAMES, NOTHING, ask, lines
+from crypto_calls import NAMES, NOTHING, ask, host_lines, software_lines
+from envoys import (
+    BEHIND, HOST, HOST_CRYPTO, OTHER, P256, RSA, SOFTWARE_CRYPTO, Caller, Envoys, JwtAuthn, for_all_hosts, signatures, software, without_filter,
+)
 from pools import Cursor, Pool, Signer, badly_signed, garbage, write
 from rounds import Row, row
 from wrk import Sent, WrongAnswers
@@ -49,16 +49,15 @@ def pools(cluster: Cluster, directory: Path) -> Pools:
     )
 
 
-def of_one_worker(envoys: Envoys, cluster: Cluster, pools: Pools, directory: Path) -> tuple[list[Row], HostCrypto, str]:
-    """Every row there is, the plugin beside them, and who signs, as the log says."""
+def of_one_worker(envoys: Envoys, cluster: Cluster, pools: Pools, directory: Path) -> tuple[list[Row], list[Caller], str]:
+    """Every row there is, the plugins that call cryptography alone beside them, and who signs, as the log says."""
     token = pools.repeated[0].decode()
-    jwt_authn, crypto = JwtAuthn(cluster), HostCrypto(lines())
-    shipped = envoys.start("shipped", jwt_authn, crypto, token=token)
+    jwt_authn, calls, software_calls = JwtAuthn(cluster), Caller(HOST_CRYPTO, host_lines()), Caller(SOFTWARE_CRYPTO, software_lines())
+    shipped = envoys.start("shipped", jwt_authn, calls, token=token)
     for_all = envoys.start("for-all", for_all_hosts, token=token)
     es256 = envoys.start("es256", keys=P256, token=token)
-    soft_rsa, soft_p256 = (
-        envoys.start(f"software-{name}", software, keys=keys, token=token) for name, keys in (("rsa", RSA), ("p256", P256))
-    )
+    soft_rsa = envoys.start("software-rsa", software, software_calls, keys=RSA, token=token)
+    soft_p256 = envoys.start("software-p256", software, keys=P256, token=token)
     without, again = (envoys.start(name, without_filter) for name in ("without", "without-again"))
     directory.mkdir()
     repeated = write(directory / "repeated", pools.repeated, 1)
@@ -82,22 +81,22 @@ def of_one_worker(envoys: Envoys, cluster: Cluster, pools: Pools, directory: Pat
         row("software es256", "reissue, every token new, ES256 without Envoy's cryptography", soft_p256, REISSUE, 200, fresh=Cursor(pools.rs256)),
         row("repeated", f"reissue, {REPEATED} tokens over and over", shipped, REISSUE, 200, tokens=repeated),
         *(row(f"refused {name}", f"refused: {name}", shipped, REISSUE, 401, tokens=file) for name, file in refused.items()),
-        *_of_crypto(shipped, crypto),
+        *_of_calls(calls),
         row("jwt_authn", "Envoy's jwt_authn, the same good tokens", shipped, other, 200, tokens=repeated, port=jwt_authn.port),
         row("jwt_authn refused", "Envoy's jwt_authn, the same bad signatures", shipped, other, 401, tokens=refused["bad signature"], port=jwt_authn.port),
     ]
     said = signatures(shipped)
     if signatures(soft_rsa) == said:
         raise WrongAnswers(f"REISSUER_CRYPTO=software changes nothing: {said}")
-    return rows, crypto, said
+    return rows, [calls, software_calls], said
 
 
-def _of_crypto(gateway: Gateway, crypto: HostCrypto) -> list[Row]:
+def _of_calls(calls: Caller) -> list[Row]:
     """One call a request, as a reissue makes them: between two of them comes everything else, and caches are cold."""
     def row_of(key: str, title: str, name: str, times: int) -> Row:
-        return row(key, title, gateway, Sent("GET", f"/{name}?{times}", "crypto.example.com"), 200, port=crypto.port)
+        return row(key, title, calls.gateway, Sent("GET", f"/{name}?{times}", "crypto.example.com"), 200, port=calls.port)
 
-    there = [name for name in NAMES if ask(crypto.port, name, 1) is not None]
+    there = [name for name in NAMES if ask(calls.port, name, 1) is not None]
     return [
         row_of(NOTHING, "a plugin that answers, and calls nothing", NAMES[-1], 0),
         *(row_of(name, f"the same plugin, one call of {name}", name, 1) for name in there),

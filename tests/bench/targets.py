@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from crypto_calls import NOTHING, SIGN_RS256, SOFTWARE_RS256, VERIFY_RS256
 from figures import Figure, difference, each, figure, milliseconds, ratio, times
-from host_crypto import NOTHING, SIGN_RS256, VERIFY_RS256
 from memory import Memory
 from original import Original
 from results import Results
@@ -79,9 +79,10 @@ def _signature(results: Results) -> Target:
 
 
 def _software(results: Results) -> Target:
-    spent = results.one["software"].cpu
+    signed, whole = figure(results.called.cpu[SOFTWARE_RS256]), results.one["software"].cpu
     return Target(
-        "fresh RS256 reissue without Envoy's cryptography, CPU", "<= 8 ms", f"{spent.median * 1000:.1f} ms", spent.median <= 8e-3
+        "a signature of RSA-2048 in the module, where Envoy has no cryptography, CPU", "<= 8 ms",
+        f"{_in_ms(signed)} ms; a whole reissue by it {_in_ms(whole)} ms", signed.median <= 8e-3,
     )
 
 
@@ -180,6 +181,10 @@ def against(original: Original, added: int, started: Started) -> Iterator[Target
         f"after {without.median:.2f} s",
         start.median <= 0.1 * original.start,
     )
+
+
+def _in_ms(figure: Figure) -> str:
+    return Figure(figure.median * 1e3, figure.low * 1e3, figure.high * 1e3).text("{:.2f}")
 
 
 def _us(figure: Figure) -> str:

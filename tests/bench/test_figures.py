@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+import tomllib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from harness.installed import REPOSITORY
+
+import rounds
+from crypto_calls import NOTHING, SIGN_RS256, SOFTWARE_RS256, VERIFY_RS256, member, varint
 from figures import Figure, difference, each, figure, milliseconds, ratio, times
-from host_crypto import NOTHING, SIGN_RS256, VERIFY_RS256, member, varint
 from memory import Memory, Seen
 from plot import Bar, Line, plot
 from pools import Cursor, Pool, write
 from report import BEGIN, END, into, table
 from rounds import Round, Row
-from targets import MIB, Target, _memory, _rate, _signature, at_least, at_most, nothing
-from usage import cpu_seconds
+from targets import MIB, Target, _memory, _rate, _signature, _software, at_least, at_most, nothing
+from usage import cpu_seconds, rest
 from wrk import Came, Sent, WrongAnswers, Wrk, came
 
 PRINTED = (
@@ -103,6 +110,29 @@ def test_a_ratio_of_rates_holds_by_cpu_time_too(rate: float, cpu: float, met: bo
 
     results = SimpleNamespace(one={"ours": row("ours", rate, cpu), "theirs": row("theirs", 100.0, 10.0)})
     assert _rate(results, "a", "ours", "theirs", 0.75).met is met  # type: ignore[arg-type]
+
+
+def test_of_software_the_signature_alone_is_judged_and_the_whole_is_told() -> None:
+    whole = SimpleNamespace(cpu=Figure(0.0084, 0.0083, 0.0085))
+    results = SimpleNamespace(one={"software": whole}, called=SimpleNamespace(cpu={SOFTWARE_RS256: [0.0079] * 3}))
+    target = _software(results)  # type: ignore[arg-type]
+    assert target.met and target.measured == "7.90 (7.90 to 7.90) ms; a whole reissue by it 8.40 (8.30 to 8.50) ms"
+    results.called.cpu = {SOFTWARE_RS256: [0.0081] * 3}
+    assert _software(results).met is False  # type: ignore[arg-type]
+
+
+def test_cpu_time_is_shared_by_all_that_it_was_spent_on_answered_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, spent, rested = iter([100, 110]), iter([1.0, 2.5, 3.0]), []
+    monkeypatch.setattr(rounds, "requests_begun", lambda _: next(begun))
+    monkeypatch.setattr(rounds, "cpu_seconds", lambda _: next(spent))
+    monkeypatch.setattr(rounds, "rest", rested.append)
+    monkeypatch.setattr(rounds, "rss_bytes", lambda _: 1)
+    monkeypatch.setattr(rounds, "forget_log", lambda _: None)
+    came = Came(7, 1.0, 0.1, 0.1, 0.1, 0.1, 0, 0, {200: 7})
+    load = SimpleNamespace(run=lambda *_: came)
+    row = Row("a", "a", 5, load, 200, gateway=SimpleNamespace())  # type: ignore[arg-type]
+    row.measure(1)
+    assert row.cpus == [0.2] and row.rates == [7.0] and rested == [5]
 
 
 @pytest.mark.parametrize(
@@ -254,3 +284,29 @@ def test_cpu_time_is_that_of_the_process() -> None:
     os.urandom(64 << 20)
     spent, ended = cpu_seconds(os.getpid()) - before, os.times()
     assert spent == pytest.approx(ended.user - began.user + ended.system - began.system, abs=0.03) and spent > 0.01
+
+
+def test_a_process_is_at_rest_when_it_has_ended_what_it_was_at() -> None:
+    program = "import time; until = time.process_time() + 0.4\nwhile time.process_time() < until: pass\ntime.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        try:
+            # Longer than it takes to be loaded.
+            while cpu_seconds(process.pid) < 0.1:
+                time.sleep(0.01)
+            rest(process.pid)
+            assert cpu_seconds(process.pid) > 0.4
+        finally:
+            process.kill()
+
+
+def test_the_signatures_that_are_measured_alone_are_made_by_what_the_module_is_built_from() -> None:
+    def versions(lock: Path) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for package in tomllib.loads(lock.read_text())["package"]:
+            found.setdefault(package["name"], set()).add(package["version"])
+        return found
+
+    shipped, measured = versions(REPOSITORY / "Cargo.lock"), versions(REPOSITORY / "benches" / "software_crypto" / "Cargo.lock")
+    own = {"software_crypto"}
+    assert "crypto-bigint" in measured
+    assert {name: seen for name, seen in measured.items() if name not in own and not seen <= shipped.get(name, set())} == {}

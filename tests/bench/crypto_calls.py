@@ -1,4 +1,4 @@
-"""Envoy's own signature and verification alone, as a plugin sees them: the floor under a reissue."""
+"""Signatures and verifications alone, Envoy's own and the core's software, as a plugin sees them: the floor under a reissue."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from harness import client
-from harness.gateway import Gateway
 from harness.signing_keys import der, p256_key, rsa_key
 
+from envoys import Caller
 from figures import Figure, figure
 from usage import cpu_seconds
 from wrk import WrongAnswers
@@ -18,13 +18,15 @@ from wrk import WrongAnswers
 # What a token's header and claims come to.
 MESSAGE = b"x" * 800
 SIGN_RS256, SIGN_ES256, VERIFY_RS256, VERIFY_ES256 = NAMES = ("sign-rs256", "sign-es256", "verify-rs256", "verify-es256")
+# Signed by the core, where Envoy signs nothing
+SOFTWARE_RS256, SOFTWARE_ES256 = SOFTWARE_NAMES = ("software-rs256", "software-es256")
 # The row of a request without a call
 NOTHING = "crypto nothing"
 SECONDS = 0.25
 
 
-def lines() -> list[str]:
-    """The plugin's configuration."""
+def host_lines() -> list[str]:
+    """The configuration of the plugin that calls Envoy."""
     key, p256 = rsa_key(), p256_key()
     rs256 = key.sign(MESSAGE, padding.PKCS1v15(), hashes.SHA256())
     es256 = p256.sign(MESSAGE, ec.ECDSA(hashes.SHA256()))
@@ -34,6 +36,11 @@ def lines() -> list[str]:
         f"{VERIFY_RS256} verify_signature {verify_arguments(key.public_key(), rs256)}",
         f"{VERIFY_ES256} verify_signature {verify_arguments(p256.public_key(), es256)}",
     ]
+
+
+def software_lines() -> list[str]:
+    """That of the plugin that asks the core."""
+    return [f"{SOFTWARE_RS256} {der(rsa_key()).hex()}", f"{SOFTWARE_ES256} {der(p256_key()).hex()}"]
 
 
 def sign_arguments(key: bytes) -> str:
@@ -62,23 +69,24 @@ def varint(value: int) -> bytes:
 class Called:
     """Seconds a call, round by round: of CPU as the process is charged, and by the plugin's own clock."""
 
-    cpu: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in NAMES})
-    wall: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in NAMES})
+    cpu: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in (*NAMES, *SOFTWARE_NAMES)})
+    wall: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in (*NAMES, *SOFTWARE_NAMES)})
 
     def figures(self) -> dict[str, Figure]:
         return {name: figure(values) for name, values in self.cpu.items() if values}
 
 
-def measure(gateway: Gateway, port: int, called: Called) -> None:
-    """Each of them, often enough that the request around it does not count. An Envoy without a function has no value."""
-    for name in NAMES:
+def measure(caller: Caller, called: Called) -> None:
+    """Each that it can make, often enough that the request around it does not count. An Envoy without a function has no value."""
+    pid, port = caller.gateway.process.pid, caller.port
+    for name in caller.names:
         first = ask(port, name, 20)
         if first is None:
             continue
         times = max(20, int(SECONDS / first))
-        before = cpu_seconds(gateway.process.pid)
+        before = cpu_seconds(pid)
         wall = ask(port, name, times)
-        called.cpu[name].append((cpu_seconds(gateway.process.pid) - before) / times)
+        called.cpu[name].append((cpu_seconds(pid) - before) / times)
         assert wall is not None
         called.wall[name].append(wall)
 
