@@ -9,7 +9,7 @@
 //!   request.bearer()                      the token of the Authorization header   http
 //!   Repeats::issued(sha256, audience)     what it got before, if all is as it was    repeats
 //!   UnverifiedToken::of                   strict compact JWS                   token
-//!     .examine(issuer, now)               -> PlausibleToken: claims would do   token
+//!     .examine(issuer, now)               -> PlausibleToken: claims would do   token, subject
 //!   KeyCache::find(kid)                   Found | Pending | Absent             jwks, source
 //!   Budget::turn(sub)                     is there time for signatures?        budget
 //!     .verify(key, crypto)                -> SubjectToken                      token, crypto
@@ -113,6 +113,7 @@ mod settings;
 pub mod sorted;
 pub mod source;
 mod sources;
+mod subject;
 pub mod text;
 pub mod timetable;
 pub mod token;

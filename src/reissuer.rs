@@ -1,35 +1,30 @@
 //! The decisions. Facts go in by `handle*`, work comes out by `poll*`; nothing here waits, reads a clock or does I/O.
 
+mod reissue;
+
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use chacha20::rand_core::{Rng as _, SeedableRng as _};
 
-use crate::budget::{Budget, Turn};
-use crate::claims::{self, Claims};
+use crate::budget::Budget;
 use crate::clock::Now;
 use crate::config::{Config, ConfigError};
-use crate::crypto::{Crypto, Rng, VerifyingKey};
+use crate::crypto::{Crypto, Rng};
 use crate::discovery::{Document, Documents};
 use crate::error::Rejection;
-use crate::event::{Event, Fingerprint, Issue};
+use crate::event::{Event, Fingerprint};
 use crate::fetch::{Answer, Fetch, FetchId};
-use crate::form;
 use crate::http::{self, Body, Endpoint, Method, Request, Response, Route, Routes};
-use crate::jwks::Find;
-use crate::keyring::{IssueError, Keyring};
 use crate::loaded::Loaded;
 use crate::metrics::{self, Gauge};
-use crate::policy;
-use crate::repeats::{Repeats, Reusable, Signer};
+use crate::repeats::Repeats;
 use crate::source::{SourceKey, State};
 use crate::sources::Sources;
-use crate::text::Text;
-use crate::token::{IssuedToken, PresentedToken, UnverifiedToken};
 use crate::waiting::{StreamId, Waiting, WaitingRoom, WaitsFor};
 
 /// Most events that are kept for [`Reissuer::poll_event`]; the oldest goes first.
@@ -316,153 +311,6 @@ impl Reissuer {
         let documents = loaded.documents(now.unix).ok_or(Rejection::SigningKeysUnavailable { retry_after: 1 })?;
         self.note(Event::DocumentServed);
         Ok(which(documents).respond(method, request))
-    }
-
-    /// The way of one token. What costs little comes first; every `?` is a refusal or a wait.
-    fn reissue(
-        &mut self,
-        endpoint: Endpoint,
-        request: &Request,
-        now: Now,
-        waited: Option<WaitsFor>,
-    ) -> Result<Response, Stop> {
-        request.check_body(endpoint)?;
-        let bearer = request.bearer()?;
-        // Of the query alone, whatever the token is, so that nothing of the token can be learned by it.
-        let audience = policy::audience(&self.config, request.audience()?)?;
-        let presented = PresentedToken::new(bearer, self.config.max_token_bytes)?;
-        self.reissue_presented(endpoint, request, &presented, audience, now, waited).map_err(|stop| match stop {
-            Stop::Reject(rejection, _) => Stop::Reject(rejection, Some(presented.sha256())),
-            stop => stop,
-        })
-    }
-
-    fn reissue_presented(
-        &mut self,
-        endpoint: Endpoint,
-        request: &Request,
-        presented: &PresentedToken<'_>,
-        audience: usize,
-        now: Now,
-        waited: Option<WaitsFor>,
-    ) -> Result<Response, Stop> {
-        if let Some((issued, told)) = self.issued_before(presented.sha256(), audience, now) {
-            self.check_form(endpoint, request)?;
-            self.note(Event::Issued { issue: told, repeated: true });
-            return Ok(issued.respond(request, now));
-        }
-
-        let unverified = UnverifiedToken::of(presented)?;
-        let (index, issuer) =
-            self.config.trusted_issuer(unverified.claimed_issuer()?).ok_or(Rejection::UnknownIssuer)?;
-        let plausible = unverified.examine(issuer, now.unix)?;
-        let issuer = issuer.name.clone();
-        self.check_form(endpoint, request)?;
-
-        let key = SourceKey::Jwks(index).into();
-        let cache = self.sources.keys_of(index).ok_or(Rejection::UnknownIssuer)?;
-        match cache.find(plausible.kid(), now.monotonic, waited == Some(key)) {
-            Find::Found => {}
-            Find::Pending => return Err(Stop::Wait(key)),
-            Find::Absent => return Err(Rejection::UnknownKey { kid: plausible.kid().to_string() }.into()),
-            Find::Unavailable { retry_after } => return Err(Rejection::IssuerKeysUnavailable { retry_after }.into()),
-        }
-        // Our own keys have to be there before the costly part, so that it is done once.
-        let loaded = self.loaded(now, waited)?;
-        let (signing_kid, signing_key) = self.can_sign(&loaded.keyring, now)?;
-        let kid = plausible.kid().clone();
-        let Some(key) = self.sources.key_of(index, &kid, now.monotonic) else {
-            return Err(Rejection::UnknownKey { kid: kid.to_string() }.into());
-        };
-        plausible.check_signature_form(key)?;
-        // Who has waited, for keys or for this, has its turn now.
-        if waited.is_none() {
-            let waiting = self.waiting.in_line(now.monotonic, |key| !self.sources.is_pending(key, now.monotonic));
-            if self.budget.turn(index, plausible.claimed_subject(), waiting, now.monotonic)? == Turn::Later {
-                return Err(Stop::Wait(WaitsFor::Turn));
-            }
-        }
-        self.budget.begin(now.monotonic, waited.is_some());
-
-        let proof = self.repeats.proof(presented.sha256());
-        let subject = plausible.verify_unless(proof, key, &*self.crypto)?;
-        self.budget.is_for(index, subject.sub());
-        let grant = policy::allow(&self.config, &subject, audience, now.unix)?;
-        let jti = claims::random_jti(&mut self.rng);
-        let claims = Claims::of(&subject, &self.config.claims, self.config.issuer.as_text(), &grant, now.unix, jti);
-        let token = self.issue(&loaded.keyring, &claims, now)?;
-        let issue = Arc::new(Issue {
-            issuer,
-            // By itself: what is remembered must not keep the whole token.
-            sub: subject.sub().alone(),
-            audience: grant.audience,
-            exp: token.exp,
-            jti: claims.jti().clone(),
-            subject_jti: subject.jti().map(Text::alone),
-            token: presented.sha256(),
-        });
-        let told = Arc::clone(&issue);
-        let signer = Signer::new(signing_kid, signing_key);
-        let reusable = Reusable { audience, iat: now.unix, token: token.clone(), signer, told };
-        self.repeats.remember((index, &kid), &subject, reusable, now.unix);
-        self.note(Event::Issued { issue, repeated: false });
-        Ok(token.respond(request, now))
-    }
-
-    /// What was issued for this very token before and may be given again: all that it depends on is as it was, and half of its
-    /// life or more is left. Whatever has changed, the token goes its whole way.
-    fn issued_before(&mut self, token: Fingerprint, audience: usize, now: Now) -> Option<(IssuedToken, Arc<Issue>)> {
-        let (remembered, issued) = self.repeats.issued(token, audience)?;
-        let State::Ready(loaded) = self.sources.keyring(now.monotonic) else { return None };
-        let (kid, key) = self.can_sign(&loaded.keyring, now).ok()?;
-        if !issued.is_young(now.unix) || !issued.signer.is(kid, key) {
-            return None;
-        }
-        let trusted = self.config.trusted_issuers.get(remembered.issuer)?;
-        remembered.times.check(trusted, now.unix).ok()?;
-        let key = self.sources.key_of(remembered.issuer, &remembered.kid, now.monotonic)?;
-        let is_verified = remembered.proof.is_of(token, key);
-        is_verified.then(|| (issued.token.clone(), Arc::clone(&issued.told)))
-    }
-
-    /// The key that signs now, with its id.
-    fn can_sign<'a>(&self, keyring: &'a Keyring, now: Now) -> Result<(&'a str, &'a VerifyingKey), Rejection> {
-        if self.signing_latched {
-            return Err(Rejection::SigningLatched);
-        }
-        // The wall clock may stand before the first key's turn.
-        keyring.signing(now.unix).ok_or(Rejection::SigningKeysUnavailable { retry_after: 60 })
-    }
-
-    /// A form beside an `Authorization` header could hold a second token (RFC 6750 section 2: one method a request).
-    fn check_form(&self, endpoint: Endpoint, request: &Request) -> Result<(), Stop> {
-        if endpoint != Endpoint::Token || !request.has_form() {
-            return Ok(());
-        }
-        let ambiguous = Rejection::Ambiguous("a token in the Authorization header, and a form");
-        match &request.body {
-            Body::Read(form) => {
-                let is = |name, other: &str| form::form_decoded(name).eq(other.bytes());
-                let second =
-                    form::parameters(form).any(|(name, _)| is(name, "access_token") || is(name, "subject_token"));
-                if second { Err(ambiguous.into()) } else { Ok(()) }
-            }
-            Body::Unread if self.config.read_forms => Err(Stop::NeedBody),
-            Body::None | Body::Unread | Body::TooLarge => Err(ambiguous.into()),
-        }
-    }
-
-    fn issue(&mut self, keyring: &Keyring, claims: &Claims, now: Now) -> Result<IssuedToken, Rejection> {
-        match keyring.issue(claims, now.unix, &*self.crypto, &mut self.rng) {
-            Ok(issued) => Ok(issued),
-            Err(IssueError::Wrong) => {
-                self.signing_latched = true;
-                self.note(Event::SigningLatched);
-                Err(Rejection::SigningFailed)
-            }
-            Err(IssueError::Failed) => Err(Rejection::SigningFailed),
-            Err(IssueError::NoKey) => Err(Rejection::SigningKeysUnavailable { retry_after: 60 }),
-        }
     }
 
     fn loaded(&self, now: Now, waited: Option<WaitsFor>) -> Result<Arc<Loaded>, Stop> {

@@ -18,7 +18,7 @@ import cache
 import rust
 from cache import REPOSITORY, SetupError
 
-FILES = ("src/claims.rs", "src/jwks.rs", "src/policy.rs", "src/repeats.rs", "src/sealed.rs", "src/source.rs", "src/timetable.rs", "src/token.rs",
+FILES = ("src/claims.rs", "src/jwks.rs", "src/policy.rs", "src/repeats.rs", "src/sealed.rs", "src/source.rs", "src/subject.rs", "src/timetable.rs", "src/token.rs",
          "src/validity.rs", "src/budget.rs")
 LEAST_CAUGHT = 0.9
 BUILD = REPOSITORY / "target" / "mutants"
