@@ -126,4 +126,4 @@ pub use config::{Config, ConfigError};
 pub use fetch::{Answer, Fetch, FetchId};
 pub use reissuer::{Outcome, Reissuer};
 pub use source::SourceKey;
-pub use waiting::{MAX_WAITING, StreamId, WaitsFor};
+pub use waiting::{MAX_BODIES, MAX_WAITING, StreamId, WaitsFor};

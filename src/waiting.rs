@@ -10,6 +10,9 @@ use crate::source::SourceKey;
 
 /// Most requests that wait.
 pub const MAX_WAITING: usize = 1000;
+/// Most of them that wait for their own body. Whoever does not send it holds a place for seconds, by a token that nobody has verified:
+/// the places of those who wait for keys or for their turn are not theirs to take.
+pub const MAX_BODIES: usize = 250;
 
 /// How a host calls a request of its own; any number it does not use twice at a time.
 pub type StreamId = u32;
@@ -56,7 +59,10 @@ impl WaitingRoom {
     /// # Errors
     /// The request, where the room is full.
     pub fn enter(&mut self, waiting: Waiting) -> Result<(), Box<Waiting>> {
-        if self.queue.len() >= MAX_WAITING {
+        let is_body = |waiting: &Waiting| waiting.waits_for == WaitsFor::Body;
+        let is_full = self.queue.len() >= MAX_WAITING
+            || is_body(&waiting) && self.queue.iter().filter(|each| is_body(each)).count() >= MAX_BODIES;
+        if is_full {
             return Err(Box::new(waiting));
         }
         self.queue.push_back(waiting);

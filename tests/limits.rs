@@ -17,8 +17,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_reissuer::crypto::KeyError;
 use jwt_reissuer::error::Rejection;
+use jwt_reissuer::http::{Body, Response};
 use jwt_reissuer::jwks::{Find, JwksFetch, KeyCache, KeySet, MAX_DOCUMENT, MAX_KEYS, RefusedKey};
 use jwt_reissuer::token::UnverifiedToken;
+use jwt_reissuer::{MAX_BODIES, SourceKey};
 use scenario::{START, Scenario, keys, signing_key};
 use serde_json::{Value, json};
 
@@ -29,6 +31,25 @@ fn token_of(header: &Value) -> String {
 
 fn parsed(token: &str) -> Result<(), Rejection> {
     UnverifiedToken::parse(token.as_bytes(), 8192).map(|_| ())
+}
+
+#[test]
+fn of_a_thousand_that_wait_two_hundred_and_fifty_may_wait_for_their_own_body() {
+    let mut scenario = Scenario::new(|config| config["read_forms"] = true.into());
+    let bearer = format!("Bearer {}", scenario.token("cluster-key", |_| ()));
+    let with_a_form = [("authorization", &*bearer), ("content-type", "application/x-www-form-urlencoded")];
+    let mut form = scenario.request("POST", "/token", &with_a_form);
+    form.body = Body::Unread;
+    let (now, status) = (scenario.now, |kept: Result<(), Response>| kept.map_err(|answer| answer.status));
+    for stream in 0..u32::try_from(MAX_BODIES).unwrap() {
+        assert_eq!(status(scenario.reissuer.await_body(stream, form.clone(), now)), Ok(()));
+    }
+    assert_eq!(status(scenario.reissuer.await_body(999, form.clone(), now)), Err(503));
+    // Whoever waits for keys still has a place, and one who has sent a body gives one back.
+    let request = scenario.request("POST", "/reissue", &[("authorization", &bearer)]);
+    assert_eq!(status(scenario.reissuer.wait(1000, request, SourceKey::Jwks(0), now)), Ok(()));
+    assert!(scenario.reissuer.take(0).is_some());
+    assert_eq!(status(scenario.reissuer.await_body(1001, form, now)), Ok(()));
 }
 
 #[test]
