@@ -35,7 +35,7 @@ import rows
 import startup
 import targets
 from cluster import Cluster
-from envoys import Envoys
+from envoys import Envoys, software
 from picture import drawn
 from results import Results
 from rounds import interleaved
@@ -93,9 +93,10 @@ def run(asked: Asked, directory: Path, cluster: Cluster, envoys: Envoys) -> Resu
     one = phase("one worker", of_one)
     envoys.stop_all()
     several = max(asked.rounds // 3, 1)
-    noticed = phase("fairness", lambda: fairness.measure(
-        envoys, tokens.rs256, token, one["fresh"].rate.median, several, max(asked.seconds, 2)
-    ))
+    noticed, noticed_software = (
+        phase(f"fairness, {key}", lambda: fairness.measure(envoys, tokens.rs256, token, one[key], several, max(asked.seconds, 2), *edits))
+        for key, edits in (("fresh", ()), ("software", (software,)))
+    )
     started = phase("start", lambda: startup.measure(envoys, token, several + 1))
     grown = phase("growth", lambda: growth.measure(
         envoys, cluster, tokens.rs256, growth.pools_by_size(cluster, directory / "pools"), several, asked.seconds
@@ -119,7 +120,7 @@ def run(asked: Asked, directory: Path, cluster: Cluster, envoys: Envoys) -> Resu
         why = str(problem)
         print(f"the original: not measured here, {why}", flush=True)
     return Results(
-        about, one, workers, everything, added, called, noticed, started, remembered, grown, theirs, why
+        about, one, workers, everything, added, called, noticed, noticed_software, started, remembered, grown, theirs, why
     )
 
 

@@ -20,7 +20,7 @@ MESSAGE = b"x" * 800
 SIGN_RS256, SIGN_ES256, VERIFY_RS256, VERIFY_ES256 = NAMES = ("sign-rs256", "sign-es256", "verify-rs256", "verify-es256")
 # Signed by the core, where Envoy signs nothing
 SOFTWARE_RS256, SOFTWARE_ES256 = SOFTWARE_NAMES = ("software-rs256", "software-es256")
-# The row of a request without a call
+# The rows of a request without a call
 NOTHING = "crypto nothing"
 SECONDS = 0.25
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from harness.gateway import Gateway
 
 import wrk
-from envoys import HOST, OTHER, Envoys, forget_log
+from envoys import BEHIND, HOST, OTHER, Edit, Envoys, forget_log
 from figures import Figure, figure, ratio
 from pools import Cursor, Pool
+from rounds import Row
 from wrk import Came, Sent, WrongAnswers, Wrk
 
 # Four connections that each ask a hundred times a second: modest, and often enough for a percentile.
 PROBES, PAUSE = 4, 0.01
-FLOOD = 32
+# So many that they do not all find room in half a second: a closed loop of fewer waits for its turns and is never refused.
+FLOOD = 400
 
 
 @dataclass
@@ -45,10 +47,19 @@ class Noticed:
 
     idle: Waits = field(default_factory=Waits)
     flooded: Waits = field(default_factory=Waits)
+    elsewhere: Waits = field(default_factory=Waits)
+    """While as many requests with tokens are answered by a direct_response"""
     answers: Counter[int] = field(default_factory=Counter)
     """Of the flood, by status"""
-    rate: list[float] = field(default_factory=list)
-    """At which the flood was answered, a second"""
+    signed: list[float] = field(default_factory=list)
+    """How many of it a second were signed for"""
+
+    def add(self, came: Came) -> None:
+        """What came of a flood of tokens."""
+        if not came.statuses.get(429):
+            raise WrongAnswers("the flood: nobody was sent away, so that the budget was not used up")
+        self.answers.update(came.statuses)
+        self.signed.append(came.statuses.get(200, 0) / came.seconds)
 
     @property
     def times(self) -> Figure:
@@ -56,35 +67,37 @@ class Noticed:
         return ratio(self.flooded.p99s, self.idle.p99s)
 
 
-def measure(envoys: Envoys, pool: Pool, token: str, signed_a_second: float, rounds: int, seconds: int) -> Noticed:
-    """The flood asks for twice as much as a worker can sign, on the configuration as it is shipped."""
-    gateway = envoys.start("fairness", token=token, unlimited=False)
+def measure(envoys: Envoys, pool: Pool, token: str, fresh: Row, rounds: int, seconds: int, *edits: Edit) -> Noticed:
+    """The flood asks for twice as much as a worker can sign by itself, which `fresh` says, on the configuration as it is shipped."""
+    gateway = envoys.start(f"fairness-{fresh.key}", *edits, token=token, unlimited=False)
     noticed = Noticed()
     cursor = Cursor(pool)
     probe = Wrk(gateway.port, Sent("GET", "/", OTHER), connections=PROBES)
     probe.run(1, pause=PAUSE)
     for _ in range(rounds):
         noticed.idle.add(probe.run(seconds, pause=PAUSE))
-        _flooded(gateway, probe, cursor, 2 * signed_a_second, seconds, noticed)
+        for host, waits in ((HOST, noticed.flooded), (BEHIND, noticed.elsewhere)):
+            came = _flooded(gateway, Sent("POST", "/reissue", host), probe, cursor, 2 * fresh.rate.median, seconds, waits)
+            if host == HOST:
+                noticed.add(came)
         forget_log(gateway)
     envoys.stop(gateway)
     return noticed
 
 
-def _flooded(gateway: Gateway, probe: Wrk, cursor: Cursor, rate: float, seconds: int, noticed: Noticed) -> None:
-    flood = Wrk(gateway.port, Sent("POST", "/reissue", HOST), connections=FLOOD)
+def _flooded(gateway: Gateway, sent: Sent, probe: Wrk, cursor: Cursor, rate: float, seconds: int, waits: Waits) -> Came:
+    flood = Wrk(gateway.port, sent, connections=FLOOD)
     # It begins before and ends after.
     lasting = seconds + 2
     # Pauses are whole milliseconds.
     count = int(rate * lasting * 1.2) + 4 * FLOOD
     with flood.running(lasting, cursor.take(count, 1), FLOOD / rate) as process:
         probe.run(1, pause=PAUSE)
-        noticed.flooded.add(probe.run(seconds, pause=PAUSE))
+        waits.add(probe.run(seconds, pause=PAUSE))
         output, _ = process.communicate()
     cursor.used(count)
     came = wrk.came(output)
     came.check("the flood", {200, 429})
     if came.begun_anew:
         raise WrongAnswers("the flood: its tokens were used up, and came again")
-    noticed.answers.update(came.statuses)
-    noticed.rate.append(came.rate)
+    return came

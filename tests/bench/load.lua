@@ -1,7 +1,8 @@
 -- What wrk sends, and what it counts. Its arguments: METHOD PATH HOST [TOKENS [PAUSE]]
 --
 -- TOKENS is a file of tokens, one a line; thread N reads TOKENS.N, each line once, and begins anew where it is at its end: then the
--- tokens were not all different, which is counted. PAUSE is how many milliseconds a connection is to be idle between two requests.
+-- tokens were not all different, which is counted. PAUSE is how many milliseconds a connection is to be idle between two requests,
+-- on average: each time another one, lest all of those that are answered together come again together.
 -- At the end one line of JSON says what came.
 
 local threads = {}
@@ -42,7 +43,7 @@ function response(status)
 end
 
 function delay()
-  return pause or 0
+  return pause and math.random(0, 2 * pause) or 0
 end
 
 function done(summary, latency)

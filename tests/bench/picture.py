@@ -8,7 +8,7 @@ from results import Results
 from targets import MIB
 
 THEIRS = {"without", "jwt_authn", "jwt_authn refused"}
-NOT_DRAWN = {"without again", "fresh of es256", "behind with token", "behind with document", NOTHING, *NAMES}
+NOT_DRAWN = {"without again", "fresh of es256", "behind with token", "behind with document", NOTHING, *NAMES, *SOFTWARE_NAMES}
 
 
 def drawn(results: Results) -> str:

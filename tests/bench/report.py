@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from statistics import median
 
 from figures import Figure, figure, grouped, milliseconds, ratio, times
 from envoys import HOST_CRYPTO
+from fairness import Noticed
 from results import Results
 from rounds import Row
 from targets import MIB, Target
@@ -30,7 +32,8 @@ def report(results: Results, targets: Sequence[Target]) -> str:
         [f"Another subject with every request, one worker. Beside what a worker has, the filter takes {results.memory.once / MIB:.1f} MiB once "
          f"(any plugin does: one of {HOST_CRYPTO.stat().st_size // 1024} KiB that keeps nothing takes {results.memory.engine / MIB:.1f} MiB):"],
         _memory(results),
-        [f"The flood was answered {dict(sorted(results.noticed.answers.items()))}, by status."],
+        ["A flood of new tokens on the configuration as shipped. Another route is asked before it, while as many tokens come to a direct_response, and while they come to us:"],
+        _floods(results),
     ]
     return "\n".join("\n".join(part) + "\n" for part in parts)
 
@@ -79,6 +82,25 @@ def _memory(results: Results) -> list[str]:
         for seen in memory.seen
     )
     return table(("subjects", "Envoy MiB", "more than without the filter", "a worker's VM", "CPU us a request"), rows)
+
+
+def _floods(results: Results) -> list[str]:
+    def cells(title: str, noticed: Noticed, fresh: Row) -> Sequence[str]:
+        signed, idle, flooded = median(noticed.signed), noticed.idle, noticed.flooded
+        answers = ", ".join(f"{grouped(count)} x {status}" for status, count in sorted(noticed.answers.items()))
+        return (
+            title, answers, grouped(signed), f"{signed * fresh.cpu.median:.0%}",
+            *(", ".join(milliseconds(figure.median) for figure in figures) for figures in (
+                (idle.p50, noticed.elsewhere.p50, flooded.p50), (idle.p99, noticed.elsewhere.p99, flooded.p99),
+            )),
+        )
+
+    head = ("signing RS256", "answers", "signatures a second", "of the worker's time", "others' p50 ms", "others' p99 ms")
+    rows = results.one
+    return table(head, [
+        cells("Envoy's cryptography", results.noticed, rows["fresh"]),
+        cells("without it", results.noticed_software, rows["software"]),
+    ])
 
 
 def into(page: str, text: str) -> str:

@@ -25,6 +25,8 @@ class Results:
     """Bytes that the filter adds to an Envoy of all workers, after its rows"""
     called: Called
     noticed: Noticed
+    noticed_software: Noticed
+    """Where Envoy has no cryptography"""
     started: Started
     memory: Memory
     growth: Growth

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import Cluster
-from crypto_calls import NAMES, NOTHING, ask, host_lines, software_lines
+from crypto_calls import NOTHING, SOFTWARE_RS256, ask, host_lines, software_lines
 from envoys import (
     BEHIND, HOST, HOST_CRYPTO, OTHER, P256, RSA, SOFTWARE_CRYPTO, Caller, Envoys, JwtAuthn, for_all_hosts, signatures, software, without_filter,
 )
@@ -58,6 +58,8 @@ def of_one_worker(envoys: Envoys, cluster: Cluster, pools: Pools, directory: Pat
     es256 = envoys.start("es256", keys=P256, token=token)
     soft_rsa = envoys.start("software-rsa", software, software_calls, keys=RSA, token=token)
     soft_p256 = envoys.start("software-p256", software, keys=P256, token=token)
+    # One of its own: a worker remembers a number of tokens, which those that are new would push out.
+    repeating = envoys.start("repeating", token=token)
     without, again = (envoys.start(name, without_filter) for name in ("without", "without-again"))
     directory.mkdir()
     repeated = write(directory / "repeated", pools.repeated, 1)
@@ -79,9 +81,10 @@ def of_one_worker(envoys: Envoys, cluster: Cluster, pools: Pools, directory: Pat
         row("fresh es256", "reissue, every token new, signing ES256", es256, REISSUE, 200, fresh=Cursor(pools.rs256)),
         row("software", "reissue, every token new, RS256 without Envoy's cryptography", soft_rsa, REISSUE, 200, fresh=Cursor(pools.rs256)),
         row("software es256", "reissue, every token new, ES256 without Envoy's cryptography", soft_p256, REISSUE, 200, fresh=Cursor(pools.rs256)),
-        row("repeated", f"reissue, {REPEATED} tokens over and over", shipped, REISSUE, 200, tokens=repeated),
+        row("repeated", f"reissue, {REPEATED} tokens over and over", repeating, REISSUE, 200, tokens=repeated),
         *(row(f"refused {name}", f"refused: {name}", shipped, REISSUE, 401, tokens=file) for name, file in refused.items()),
         *_of_calls(calls),
+        _of_call(software_calls, SOFTWARE_RS256, SOFTWARE_RS256, "a plugin that signs by the core's software, one RS256 signature"),
         row("jwt_authn", "Envoy's jwt_authn, the same good tokens", shipped, other, 200, tokens=repeated, port=jwt_authn.port),
         row("jwt_authn refused", "Envoy's jwt_authn, the same bad signatures", shipped, other, 401, tokens=refused["bad signature"], port=jwt_authn.port),
     ]
@@ -92,15 +95,16 @@ def of_one_worker(envoys: Envoys, cluster: Cluster, pools: Pools, directory: Pat
 
 
 def _of_calls(calls: Caller) -> list[Row]:
-    """One call a request, as a reissue makes them: between two of them comes everything else, and caches are cold."""
-    def row_of(key: str, title: str, name: str, times: int) -> Row:
-        return row(key, title, calls.gateway, Sent("GET", f"/{name}?{times}", "crypto.example.com"), 200, port=calls.port)
-
-    there = [name for name in NAMES if ask(calls.port, name, 1) is not None]
+    """One call a request, as a reissue makes them."""
+    there = [name for name in calls.names if ask(calls.port, name, 1) is not None]
     return [
-        row_of(NOTHING, "a plugin that answers, and calls nothing", NAMES[-1], 0),
-        *(row_of(name, f"the same plugin, one call of {name}", name, 1) for name in there),
+        _of_call(calls, NOTHING, calls.names[-1], "a plugin that answers, and calls nothing", times=0),
+        *(_of_call(calls, name, name, f"the same plugin, one call of {name}") for name in there),
     ]
+
+
+def _of_call(calls: Caller, key: str, name: str, title: str, times: int = 1) -> Row:
+    return row(key, title, calls.gateway, Sent("GET", f"/{name}?{times}", "crypto.example.com"), 200, port=calls.port)
 
 
 def of_all_workers(envoys: Envoys, pools: Pools, directory: Path, workers: int) -> list[Row]:
@@ -108,6 +112,7 @@ def of_all_workers(envoys: Envoys, pools: Pools, directory: Path, workers: int) 
     token = pools.repeated[0].decode()
     shipped = envoys.start("all-shipped", workers=workers, token=token)
     es256 = envoys.start("all-es256", keys=P256, workers=workers, token=token)
+    repeating = envoys.start("all-repeating", workers=workers, token=token)
     without = envoys.start("all-without", without_filter, workers=workers)
     directory.mkdir()
     probe = row("without", "direct_response, no filter in this Envoy", without, Sent("GET", "/", OTHER), 200)
@@ -119,6 +124,6 @@ def of_all_workers(envoys: Envoys, pools: Pools, directory: Path, workers: int) 
         row("jwks", "our key set", shipped, Sent("GET", "/openid/v1/jwks", HOST), 200),
         row("fresh", "reissue, every token new, signing RS256", shipped, REISSUE, 200, fresh=Cursor(pools.rs256)),
         row("fresh es256", "reissue, every token new, signing ES256", es256, REISSUE, 200, fresh=Cursor(pools.rs256)),
-        row("repeated", f"reissue, {REPEATED} tokens over and over", shipped, REISSUE, 200, tokens=repeated),
+        row("repeated", f"reissue, {REPEATED} tokens over and over", repeating, REISSUE, 200, tokens=repeated),
         row("refused bad signature", "refused: bad signature", shipped, REISSUE, 401, tokens=bad),
     ]

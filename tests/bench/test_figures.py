@@ -10,6 +10,7 @@ import tomllib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -88,15 +89,15 @@ def test_a_target_is_met_by_the_median(target: Target, met: bool) -> None:
     assert target.verdict == ("met" if met else "**NOT met**")
 
 
-def test_a_reissue_is_held_against_calls_that_each_have_a_request_of_their_own() -> None:
+def test_a_reissue_is_held_against_calls_in_a_row_and_against_such_in_requests_of_their_own_it_is_told() -> None:
     def row(microseconds: float) -> SimpleNamespace:
         return SimpleNamespace(cpus=[microseconds])
 
     one = {"fresh": row(760.0), "behind": row(20.0), NOTHING: row(21.0), SIGN_RS256: row(661.0), VERIFY_RS256: row(45.0)}
     called = SimpleNamespace(cpu={SIGN_RS256: [610.0], VERIFY_RS256: [19.0]})
     target = _signature(SimpleNamespace(one=one, called=called))  # type: ignore[arg-type]
-    # 740 of 640 and 24; in a row, of 610 and 19
-    assert target.met and target.measured.startswith("1.11 ") and target.measured.endswith("1.18")
+    # 740 of 610 and 19; in requests of their own, of 640 and 24
+    assert target.met is False and target.measured.startswith("1.18 ") and target.measured.endswith("1.11")
     without = _signature(SimpleNamespace(one={"fresh": row(9000.0), "behind": row(20.0)}, called=called))  # type: ignore[arg-type]
     assert without.met is None
 
@@ -113,12 +114,18 @@ def test_a_ratio_of_rates_holds_by_cpu_time_too(rate: float, cpu: float, met: bo
 
 
 def test_of_software_the_signature_alone_is_judged_and_the_whole_is_told() -> None:
-    whole = SimpleNamespace(cpu=Figure(0.0084, 0.0083, 0.0085))
-    results = SimpleNamespace(one={"software": whole}, called=SimpleNamespace(cpu={SOFTWARE_RS256: [0.0079] * 3}))
-    target = _software(results)  # type: ignore[arg-type]
-    assert target.met and target.measured == "7.90 (7.90 to 7.90) ms; a whole reissue by it 8.40 (8.30 to 8.50) ms"
-    results.called.cpu = {SOFTWARE_RS256: [0.0081] * 3}
-    assert _software(results).met is False  # type: ignore[arg-type]
+    def measured(in_a_row: float, of_its_own: float) -> Target:
+        one = {
+            "software": SimpleNamespace(cpu=Figure(0.0084, 0.0083, 0.0085)),
+            SOFTWARE_RS256: SimpleNamespace(cpus=[of_its_own + 0.00002] * 3), NOTHING: SimpleNamespace(cpus=[0.00002] * 3),
+        }
+        return _software(SimpleNamespace(one=one, called=SimpleNamespace(cpu={SOFTWARE_RS256: [in_a_row] * 3})))  # type: ignore[arg-type]
+
+    target = measured(0.0078, 0.0079)
+    assert target.met and target.measured == (
+        "7.80 (7.80 to 7.80) ms in a row, 7.90 (7.90 to 7.90) ms in a request of its own; a whole reissue by it 8.40 (8.30 to 8.50) ms"
+    )
+    assert measured(0.0078, 0.0081).met is False and measured(0.0081, 0.0079).met is False
 
 
 def test_cpu_time_is_shared_by_all_that_it_was_spent_on_answered_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,8 +149,9 @@ def test_cpu_time_is_shared_by_all_that_it_was_spent_on_answered_or_not(monkeypa
         (Figure(0.9, 0.5, 1.2), True),
         (Figure(1.1, 0.5, 1.2), False),
         (Figure(-3.0, -4.0, -2.0), True),
+        (Figure(2.1, -0.1, 6.0), False),
     ],
-    ids=["both sides of nothing", "within the noise", "beyond the noise", "faster"],
+    ids=["both sides of nothing", "within the noise", "beyond the noise", "faster", "both sides, and far beyond"],
 )
 def test_nothing_measurable_is_within_what_an_envoy_differs_from_itself(measured: Figure, met: bool) -> None:
     assert nothing(measured, noise=Figure(0.0, -1.0, 0.8)) is met
@@ -306,7 +314,17 @@ def test_the_signatures_that_are_measured_alone_are_made_by_what_the_module_is_b
             found.setdefault(package["name"], set()).add(package["version"])
         return found
 
-    shipped, measured = versions(REPOSITORY / "Cargo.lock"), versions(REPOSITORY / "benches" / "software_crypto" / "Cargo.lock")
-    own = {"software_crypto"}
+    alone = REPOSITORY / "benches" / "software_crypto"
+    shipped, measured = versions(REPOSITORY / "Cargo.lock"), versions(alone / "Cargo.lock")
     assert "crypto-bigint" in measured
-    assert {name: seen for name, seen in measured.items() if name not in own and not seen <= shipped.get(name, set())} == {}
+    assert {name: seen for name, seen in measured.items() if name != "software_crypto" and not seen <= shipped.get(name, set())} == {}
+
+    def manifest(directory: Path) -> Any:
+        return tomllib.loads((directory / "Cargo.toml").read_text())
+
+    profile, ours = manifest(REPOSITORY)["profile"]["release"], manifest(alone)["profile"]["release"]
+    # Of another curve's code, which no signature is made by.
+    del profile["package"]["jwt-reissuer-es512"]
+    assert ours == profile
+    tables = {name: manifest(REPOSITORY / "wasm" / "envoy")["dependencies"][name] for name in ("p256", "primeorder")}
+    assert {name: manifest(alone)["dependencies"][name] for name in tables} == tables
