@@ -123,14 +123,16 @@ impl KeyringGauges {
 pub(crate) fn counters(config: &Config) -> Vec<String> {
     let always = ["documents_served", "issued", "issued_again", "keyring.failed", "keyring.loaded", "signing_latched"];
     let mut names: Vec<String> = always.iter().map(|name| format!("jwt_reissuer.{name}")).collect();
-    // Refusals that are nobody's fault but ours.
-    let ours = [
+    // Refusals that are not the fault of one caller alone.
+    let refusals = [
         Rejection::SigningFailed,
         Rejection::IssuerKeysUnavailable { retry_after: 0 },
         Rejection::SigningKeysUnavailable { retry_after: 0 },
         Rejection::TooManyWaiting,
+        Rejection::OverBudget { retry_after: 0 },
+        Rejection::SubjectOverBudget { sub: String::new() },
     ];
-    names.extend(ours.iter().map(|rejection| format!("jwt_reissuer.rejected.{}", rejection.reason())));
+    names.extend(refusals.iter().map(|rejection| format!("jwt_reissuer.rejected.{}", rejection.reason())));
     if config.serve.tokens {
         let fetched = config.trusted_issuers.iter().filter(|issuer| matches!(issuer.jwks, JwksFrom::EnvoyCluster(_)));
         for issuer in fetched {

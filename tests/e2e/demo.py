@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import installed
+from harness import installed, older
 from harness.gateway import Gateway, connection_manager
 from harness.kubernetes import ApiServer
 from harness.oidc import discover, verified_by_jwt_simple, verified_by_keys, verified_by_pyjwt
@@ -126,7 +126,9 @@ def start(supervisor: Supervisor, kube: bool, config: Path | None, wanted: dict[
     launch(gateway)
     record(supervisor.processes)
     what = "envoy/config.json and a fresh signing key" if config is None else str(config)
-    step(began, f"Envoy is up with envoy/envoy.yaml, {what}: http://127.0.0.1:{gateway.port}")
+    version = installed.envoy_version()
+    changed = ", changed as docs/older-envoys.md says" if version < older.FIRST_UNCHANGED else ""
+    step(began, f"Envoy {'.'.join(map(str, version))} is up with envoy/envoy.yaml{changed}, {what}: http://127.0.0.1:{gateway.port}")
     return Running(gateway, cluster, serve)
 
 
@@ -171,16 +173,26 @@ def use(gateway: Gateway, wanted: dict[str, Any], keys: str) -> None:
     gateway.virtual_host["domains"] = list(dict.fromkeys([host, f"{host}.", *wanted.get("extra_hosts", [])]))
     source = wanted.get("signing_keys", {}).get("from", {})
     if sealed := wanted.get("signing_keys", {}).get("sealing_key"):
-        gateway.seal_by(str(sealed.get("env")), os.environ.get(str(sealed.get("env"))))
+        variable = str(sealed.get("env"))
+        gateway.seal_by(variable, os.environ.get(variable))
+        if variable not in os.environ:
+            print(f"{variable} is not set: a sealing key was made for it")
     if "envoy_cluster" in source:
-        gateway.cluster("signing_keys")["name"] = source["envoy_cluster"]
+        rename(gateway, "signing_keys", source["envoy_cluster"])
     elif "env" in source:
         gateway.show_environment(source["env"], os.environ.get(source["env"]) or gateway.sealed(keys))
         if source["env"] not in os.environ:
             print(f"{source['env']} is not set: a key was made for it")
     for trusted in wanted.get("trusted_issuers", [])[:1]:
         if "envoy_cluster" in trusted.get("jwks", {}):
-            gateway.cluster("kubernetes")["name"] = trusted["jwks"]["envoy_cluster"]
+            rename(gateway, "kubernetes", trusted["jwks"]["envoy_cluster"])
+
+
+def rename(gateway: Gateway, cluster: str, name: str) -> None:
+    """A cluster of the sample gets the name that a reader's own configuration has for it."""
+    gateway.cluster(cluster)["name"] = name
+    if name != cluster:
+        print(f"the cluster {cluster} of envoy/envoy.yaml is called {name} here: your Envoy must have one of that name")
 
 
 def launch(gateway: Gateway) -> None:

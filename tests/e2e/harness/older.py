@@ -6,10 +6,13 @@ from typing import Any
 
 from . import installed
 
+# The first to take what we ship as it is.
+FIRST_UNCHANGED = (1, 37)
+
 
 def adapt(resources: dict[str, Any]) -> None:
     """Changes listeners and clusters for the Envoy in use."""
-    if installed.envoy_version() < (1, 37):
+    if installed.envoy_version() < FIRST_UNCHANGED:
         for listener in resources["listeners"]:
             for chain in listener["filter_chains"]:
                 for each in chain["filters"]:

@@ -28,8 +28,10 @@ fn a_counter_is_defined_once_and_counted_up_each_time() {
         ("jwt_reissuer.keyring.loaded", 1),
         ("jwt_reissuer.rejected.issuer_keys_unavailable", 0),
         ("jwt_reissuer.rejected.malformed", 3),
+        ("jwt_reissuer.rejected.over_budget", 0),
         ("jwt_reissuer.rejected.signing_failed", 0),
         ("jwt_reissuer.rejected.signing_keys_unavailable", 0),
+        ("jwt_reissuer.rejected.subject_over_budget", 0),
         ("jwt_reissuer.rejected.too_many_waiting", 0),
         ("jwt_reissuer.signing_latched", 0),
     ];
