@@ -13,8 +13,8 @@ import rust
 from cache import REPOSITORY, SetupError
 
 FETCH_SECONDS = 120.0
-# What can be checked without a network. What the fuzzer and plugins of tests and benchmarks are built from is shipped nowhere: it has to come
-# from where all comes from, and to have no known hole, and that is all.
+# What can be checked without a network. What the fuzzer and plugins of tests and benchmarks are built from is shipped nowhere: it
+# has to come from where all comes from, and to have no known hole, and that is all.
 TREES = {
     "Cargo.toml": ["bans", "licenses", "sources"], "fuzz/Cargo.toml": ["sources"], "tests/host_verifier/Cargo.toml": ["sources"],
     "benches/software_crypto/Cargo.toml": ["sources"],

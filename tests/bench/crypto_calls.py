@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,7 +21,7 @@ MESSAGE = b"x" * 800
 SIGN_RS256, SIGN_ES256, VERIFY_RS256, VERIFY_ES256 = NAMES = ("sign-rs256", "sign-es256", "verify-rs256", "verify-es256")
 # Signed by the core, where Envoy signs nothing
 SOFTWARE_RS256, SOFTWARE_ES256 = SOFTWARE_NAMES = ("software-rs256", "software-es256")
-# The rows of a request without a call
+# The row of a request without a call
 NOTHING = "crypto nothing"
 SECONDS = 0.25
 
@@ -67,13 +68,12 @@ def varint(value: int) -> bytes:
 
 @dataclass
 class Called:
-    """Seconds a call, round by round: of CPU as the process is charged, and by the plugin's own clock."""
+    """Seconds of CPU a call, as the process is charged, round by round."""
 
-    cpu: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in (*NAMES, *SOFTWARE_NAMES)})
-    wall: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in (*NAMES, *SOFTWARE_NAMES)})
+    cpu: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def figures(self) -> dict[str, Figure]:
-        return {name: figure(values) for name, values in self.cpu.items() if values}
+        return {name: figure(values) for name, values in self.cpu.items()}
 
 
 def measure(caller: Caller, called: Called) -> None:
@@ -85,10 +85,9 @@ def measure(caller: Caller, called: Called) -> None:
             continue
         times = max(20, int(SECONDS / first))
         before = cpu_seconds(pid)
-        wall = ask(port, name, times)
+        again = ask(port, name, times)
         called.cpu[name].append((cpu_seconds(pid) - before) / times)
-        assert wall is not None
-        called.wall[name].append(wall)
+        assert again is not None
 
 
 def ask(port: int, name: str, times: int) -> float | None:

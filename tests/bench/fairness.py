@@ -74,12 +74,14 @@ def measure(envoys: Envoys, pool: Pool, token: str, fresh: Row, rounds: int, sec
     cursor = Cursor(pool)
     probe = Wrk(gateway.port, Sent("GET", "/", OTHER), connections=PROBES)
     probe.run(1, pause=PAUSE)
+
+    def flooded(host: str, waits: Waits) -> Came:
+        return _flooded(gateway, Sent("POST", "/reissue", host), probe, cursor, 2 * fresh.rate.median, seconds, waits)
+
     for _ in range(rounds):
         noticed.idle.add(probe.run(seconds, pause=PAUSE))
-        for host, waits in ((HOST, noticed.flooded), (BEHIND, noticed.elsewhere)):
-            came = _flooded(gateway, Sent("POST", "/reissue", host), probe, cursor, 2 * fresh.rate.median, seconds, waits)
-            if host == HOST:
-                noticed.add(came)
+        noticed.add(flooded(HOST, noticed.flooded))
+        flooded(BEHIND, noticed.elsewhere)
         forget_log(gateway)
     envoys.stop(gateway)
     return noticed

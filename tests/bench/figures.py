@@ -15,6 +15,10 @@ class Figure:
     low: float
     high: float
 
+    def times(self, factor: float) -> Figure:
+        """In another unit."""
+        return Figure(self.median * factor, self.low * factor, self.high * factor)
+
     def text(self, form: str = "{:.2f}") -> str:
         return f"{form.format(self.median)} ({form.format(self.low)} to {form.format(self.high)})"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from figures import Figure, figure, grouped, milliseconds, ratio, times
+from figures import grouped, milliseconds, ratio, times
 from envoys import HOST_CRYPTO
 from fairness import Noticed
 from results import Results
@@ -26,7 +26,7 @@ def report(results: Results, targets: Sequence[Target]) -> str:
         [f"All {results.workers} workers, on the cores that the load comes from too:"],
         _rows({**results.all, **_original(results)}, results.all["behind"]),
         ["Cryptography alone, Envoy's own and that in the module, called by a plugin, one call after the other:"],
-        table(("call", "CPU us"), ((name, f.text("{:.1f}")) for name, f in _in_us(results).items())),
+        table(("call", "CPU us"), ((name, figure.times(1e6).text("{:.1f}")) for name, figure in results.called.figures().items())),
         ["More of it, every token new and signed by ES256:"],
         _growth(results),
         [f"Another subject with every request, one worker. Beside what a worker has, the filter takes {results.memory.once / MIB:.1f} MiB once "
@@ -50,7 +50,7 @@ def _rows(rows: dict[str, Row], baseline: Row) -> list[str]:
     def cells(row: Row) -> Sequence[str]:
         return (
             row.title, grouped(row.rate.median), milliseconds(row.p50.median), milliseconds(row.p99.median),
-            f"{row.cpu.median * 1e6:.1f} ({row.cpu.low * 1e6:.1f} to {row.cpu.high * 1e6:.1f})",
+            row.cpu.times(1e6).text("{:.1f}"),
             f"{row.rss / MIB:.0f}",
             times(ratio(row.rates, baseline.rates)) if len(row.rounds) == len(baseline.rounds) else "",
         )
@@ -61,10 +61,6 @@ def _rows(rows: dict[str, Row], baseline: Row) -> list[str]:
 
 def _original(results: Results) -> dict[str, Row]:
     return {} if results.original is None else {"original": results.original.row}
-
-
-def _in_us(results: Results) -> dict[str, Figure]:
-    return {name: figure([value * 1e6 for value in values]) for name, values in results.called.cpu.items() if values}
 
 
 def _growth(results: Results) -> list[str]:

@@ -189,11 +189,11 @@ def against(original: Original, added: int, started: Started) -> Iterator[Target
 
 
 def _in_ms(figure: Figure) -> str:
-    return Figure(figure.median * 1e3, figure.low * 1e3, figure.high * 1e3).text("{:.2f}")
+    return figure.times(1e3).text()
 
 
 def _us(figure: Figure) -> str:
-    return Figure(figure.median * 1e6, figure.low * 1e6, figure.high * 1e6).text("{:+.1f}")
+    return figure.times(1e6).text("{:+.1f}")
 
 
 def _ms(figure: Figure) -> str:

@@ -3,10 +3,14 @@
 //!
 //! A line of its configuration is a name and a private key, PKCS#8 in hexadecimal digits, such as `rs256 3082…`.
 
+#[allow(dead_code, reason = "of it all, what this plugin does not need")]
 #[path = "../../../tests/plugin/abi.rs"]
 mod abi;
 #[path = "../../plugin/asked.rs"]
 mod asked;
+#[allow(dead_code, reason = "see above")]
+#[path = "../../../wasm/envoy/src/hostcalls.rs"]
+mod hostcalls;
 
 use std::cell::RefCell;
 
