@@ -41,8 +41,6 @@ pub struct Terms {
     pub serve: Serve,
     /// How long a key is published before it signs
     pub publish_ahead: Duration,
-    /// The longest life of a token that is signed
-    pub ttl: Duration,
     /// Seconds since 1970
     pub now: u64,
 }
@@ -138,7 +136,6 @@ impl Keyring {
             &times,
             timetable::Terms {
                 publish_ahead: terms.publish_ahead,
-                ttl: terms.ttl,
                 signs_from: terms.serve.tokens.then_some(terms.now),
             },
         )?;

@@ -37,7 +37,7 @@ impl Loaded {
         let whole = Zeroizing::new(document.to_vec());
         let opened = config.sealing_keys.as_ref().map(|keys| keys.open(document)).transpose()?;
         let document = opened.as_ref().map_or(document, |opened| opened.as_slice());
-        let terms = Terms { serve: config.serve, publish_ahead: config.publish_ahead, ttl: config.ttl, now };
+        let terms = Terms { serve: config.serve, publish_ahead: config.publish_ahead, now };
         let keyring = Keyring::parse(document, &terms).map_err(|error| error.to_string())?;
         keyring
             .self_test(crypto, rng)

@@ -4,8 +4,11 @@
 //!            publish_at        sign_at            the next one's sign_at         retire_at
 //! ───────────────┼────────────────┼─────────────────────────┼────────────────────────┼──────────
 //!   not there    │   published    │   published, and signs  │  published             │  gone
-//!                 publish_ahead                              the last token expires
+//!                 publish_ahead                              12 h and 5 minutes
 //! ```
+//!
+//! A key stays published for the longest life that any configuration can give a token, and not for the `ttl` of the moment:
+//! `ttl` can be lowered, and differs between gateways, while tokens of the old one are still valid.
 //!
 //! All of it is computed when a keyring is loaded, from the keyring alone: every worker and every replica, also one that
 //! started a minute ago, does the same at the same time.
@@ -17,11 +20,14 @@ use core::time::Duration;
 
 use der::DateTime;
 
+use crate::config::MAX_TTL;
 use crate::settings::ConfigError;
 use crate::sorted::sorted;
 
-/// Gateways whose clocks differ do not turn at the same moment; a key stays so much longer than its last token.
+/// Seconds that a key stays published after the last token it signed has expired: the clocks of gateways differ.
 const CLOCK_DIFFERENCE: u64 = 300;
+/// Seconds that a key stays published after the next one has begun to sign.
+pub(crate) const PUBLISHED_AFTER: u64 = MAX_TTL.as_secs() + CLOCK_DIFFERENCE;
 /// For ever
 const NEVER: u64 = u64::MAX;
 
@@ -30,8 +36,6 @@ const NEVER: u64 = u64::MAX;
 pub(crate) struct Terms {
     /// How long a key is published before it signs
     pub(crate) publish_ahead: Duration,
-    /// The longest life of a token
-    pub(crate) ttl: Duration,
     /// Whether there has to be a key that signs, now and ever after; seconds since 1970
     pub(crate) signs_from: Option<u64>,
 }
@@ -195,16 +199,14 @@ fn turn(place: usize, times: &Times, next: Option<u64>, terms: Terms) -> Result<
             ),
         ));
     }
-    let last_token = next.map(|next| next.saturating_add(terms.ttl.as_secs()));
-    let retire_at = times
-        .retire_at
-        .unwrap_or_else(|| last_token.map_or(NEVER, |last_token| last_token.saturating_add(CLOCK_DIFFERENCE)));
-    if let (Some(last_token), Some(next)) = (last_token, next)
-        && retire_at < last_token
+    let earliest = next.map(|next| next.saturating_add(PUBLISHED_AFTER));
+    let retire_at = times.retire_at.or(earliest).unwrap_or(NEVER);
+    if let (Some(earliest), Some(next)) = (earliest, next)
+        && retire_at < earliest
     {
         let problem = format!(
-            "must be {} at the earliest: it signs until {}, and its last token lives until then",
-            text_of(last_token),
+            "must be {} at the earliest: it signs until {}, and a token lives for 12 h at most",
+            text_of(earliest),
             text_of(next)
         );
         return Err(at_member(place, "retire_at", problem));
@@ -253,7 +255,7 @@ mod tests {
     const NOW: u64 = 20_000 * DAY;
 
     fn terms() -> Terms {
-        Terms { publish_ahead: Duration::from_secs(DAY), ttl: Duration::from_secs(6 * HOUR), signs_from: Some(NOW) }
+        Terms { publish_ahead: Duration::from_secs(DAY), signs_from: Some(NOW) }
     }
 
     fn key(sign_at: Option<u64>) -> Times {
@@ -283,7 +285,7 @@ mod tests {
                 (0, Some(0), vec![0]),
                 (turn - DAY, Some(0), vec![0, 1]),
                 (turn, Some(1), vec![1, 0]),
-                (turn + 6 * HOUR + CLOCK_DIFFERENCE, Some(1), vec![1]),
+                (turn + PUBLISHED_AFTER, Some(1), vec![1]),
             ]
         );
     }
@@ -313,7 +315,7 @@ mod tests {
         let signing = |unix| timetable.at(unix).unwrap().signing.unwrap();
         assert_eq!([0, turn - 1, turn, u64::MAX].map(signing), [0, 0, 1, 1]);
         let next = |unix| timetable.next_after(unix);
-        let gone = turn + 6 * HOUR + CLOCK_DIFFERENCE;
+        let gone = turn + PUBLISHED_AFTER;
         assert_eq!(
             [0, turn - DAY - 1, turn - DAY, turn, gone].map(next),
             [Some(turn - DAY), Some(turn - DAY), Some(turn), Some(gone), None]
@@ -334,8 +336,8 @@ mod tests {
                 format!("keys[1].retire_at: no key signs from {} on", at(turn + DAY)),
             ),
             (
-                vec![with(turn + 6 * HOUR - 1, key(None)), key(Some(turn))],
-                format!("keys[0].retire_at: must be {} at the earliest", at(turn + 6 * HOUR)),
+                vec![with(turn + PUBLISHED_AFTER - 1, key(None)), key(Some(turn))],
+                format!("keys[0].retire_at: must be {} at the earliest", at(turn + PUBLISHED_AFTER)),
             ),
             (
                 vec![key(None), published(turn - DAY + 1, key(Some(turn)))],
@@ -356,7 +358,7 @@ mod tests {
             assert!(error.starts_with(&expected), "{error:?} does not begin with {expected:?}");
         }
         // Each of them is right when it is moved by the second that was missing.
-        phases(&[with(turn + 6 * HOUR, key(None)), key(Some(turn))]);
+        phases(&[with(turn + PUBLISHED_AFTER, key(None)), key(Some(turn))]);
         phases(&[key(None), published(turn - DAY, key(Some(turn)))]);
         phases(&[key(Some(NOW))]);
     }

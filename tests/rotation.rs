@@ -140,7 +140,7 @@ fn each_turn_is_an_event_and_none_is_repeated() {
         scenario.pass(HOUR);
         scenario.fetch_what_is_due();
     }
-    let gone = START + 2 * DAY + 6 * HOUR + 300;
+    let gone = START + 2 * DAY + 12 * HOUR + 300;
     let expected = [
         (vec!["first".to_string()], Some(START + DAY)),
         (vec!["first".into(), "second".into()], Some(START + 2 * DAY)),
@@ -163,7 +163,7 @@ fn a_timetable_that_would_fail_somebody_is_not_taken_and_the_one_before_goes_on(
         Event::KeyringFailed { problem, .. } => Some(problem),
         _ => None,
     });
-    let expected = "keys[0].retire_at: must be 2026-01-03T06:00:00Z at the earliest";
+    let expected = "keys[0].retire_at: must be 2026-01-03T12:05:00Z at the earliest";
     assert!(problem.as_ref().is_some_and(|problem| problem.starts_with(expected)), "{problem:?}");
     assert_eq!(issued(&mut scenario).0, "first");
     assert_eq!(served(&mut scenario), ["first"]);

@@ -115,7 +115,7 @@ fn configuration() -> &'static (Config, Keyring, Value) {
             },
         });
         let config = Config::from_json(config.to_string().as_bytes(), &|_| None).expect("a good configuration");
-        let terms = Terms { serve: config.serve, publish_ahead: config.publish_ahead, ttl: config.ttl, now: NOW };
+        let terms = Terms { serve: config.serve, publish_ahead: config.publish_ahead, now: NOW };
         let keyring = Keyring::parse(pair::ours().pem.as_bytes(), &terms).expect("a good key");
         let served = pair::ours().jwks(&pair::ours().key.public().thumbprint());
         (config, keyring, serde_json::from_str(&served).expect("a JWKS"))

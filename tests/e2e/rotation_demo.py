@@ -46,7 +46,7 @@ def show(motion: FastMotion, begin: int, turn: int) -> None:
         (turn - 60, "a minute before the turn"),
         (turn, "the new key signs"),
         (turn + 6 * HOUR - 61, "the last token of the old key lives for a second more"),
-        (turn + 6 * HOUR + 300, "the old key is gone"),
+        (turn + 12 * HOUR + 300, "the old key is gone"),
     ]
     tokens: list[tuple[str, str, str]] = []
     print(f"{'time':22}{'key set':14}{'signs':8}{'tokens':46}")

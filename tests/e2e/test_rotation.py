@@ -29,7 +29,7 @@ def motion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastMotion]:
 def test_a_key_is_published_then_signs_then_goes_without_a_restart(motion: FastMotion) -> None:
     turn = BEGIN + 2 * DAY
     gateway = motion.start((p256_key(), {"kid": "first"}), (p256_key(), {"kid": "second", "sign_at": rfc3339(turn)}))
-    gone = turn + 6 * HOUR + 300
+    gone = turn + 12 * HOUR + 300
     expected = [
         (BEGIN, ("first",), "first"),
         (turn - DAY - 1, ("first",), "first"),

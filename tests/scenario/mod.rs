@@ -34,7 +34,7 @@ pub fn keys() -> &'static [String; 2] {
 
 /// What a keyring is held to with the defaults.
 pub fn terms(serve: Serve) -> Terms {
-    Terms { serve, publish_ahead: Duration::from_secs(24 * 3600), ttl: Duration::from_secs(6 * 3600), now: START }
+    Terms { serve, publish_ahead: Duration::from_secs(24 * 3600), now: START }
 }
 
 pub fn signing_key(pem: &str) -> SigningKey {

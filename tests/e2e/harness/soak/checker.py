@@ -183,7 +183,7 @@ class Checker:
         if configuration is None:
             raise Wrong(f"by configuration {claims[NUMBER_CLAIM]}, and {[each.number for each in possible]} may be in force")
         _held_to(self._connections.configuration(answer.connection, configuration.number))
-        phases = self.world.secret.phases(begin, end, configuration.ttl)
+        phases = self.world.secret.phases(begin, end)
         signing = {phase.published[0].kid: phase.published[0] for phase in phases if phase.published}
         if len(signing) > 1:
             why.add("the signing key changed")
@@ -232,7 +232,7 @@ class Checker:
         if len(possible) > 1:
             why.add("the configuration changed")
         _held_to(self._connections.configuration(answer.connection, configuration.number))
-        contents = {self._content(asked.path, phase) for phase in self.world.secret.phases(begin, end, configuration.ttl)}
+        contents = {self._content(asked.path, phase) for phase in self.world.secret.phases(begin, end)}
         if len(contents) > 1:
             why.add("the published keys changed")
         tag = answer.headers["etag"]

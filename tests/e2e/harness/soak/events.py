@@ -20,7 +20,7 @@ from ..pki import private_pem
 from ..rotation import rfc3339
 from ..stand_in import StandInCluster
 from .configurations import Configuration
-from .keyring import PUBLISH_AHEAD, CLOCK_DIFFERENCE, Entry, Ring, SigningKey, elliptic, of_rsa
+from .keyring import PUBLISH_AHEAD, PUBLISHED_AFTER, Entry, Ring, SigningKey, elliptic, of_rsa
 from .plan import Event
 from .requests import HOST, Mix
 from .world import World
@@ -98,8 +98,7 @@ class Events:
         self._gateway.write_signing_keys(ring.line())
 
     def _signing(self) -> SigningKey:
-        unix, ttl = self._world.clocks.unix(), self._world.configurations.last().ttl
-        return self._world.secret.good.phase(unix, ttl).published[0]
+        return self._world.secret.good.phase(self._world.clocks.unix()).published[0]
 
     def _rotation_begins(self, event: Event) -> None:
         key = of_rsa() if event.value == "RS256" else elliptic()
@@ -118,7 +117,7 @@ class Events:
         self._let_come(self._turn())
 
     def _rotation_retires(self, _: Event) -> None:
-        self._let_come(self._turn() + self._world.configurations.last().ttl + CLOCK_DIFFERENCE)
+        self._let_come(self._turn() + PUBLISHED_AFTER)
 
     def _revoke(self, _: Event) -> None:
         """The key that signs is out: whatever else there is of ours has to do, or a new one."""

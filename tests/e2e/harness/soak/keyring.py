@@ -16,8 +16,8 @@ from ..signing_keys import keyring, p256_key, private_entry, public_entry, rsa_k
 from .history import EPSILON, Clocks, History
 
 PUBLISH_AHEAD = 3600
-# How much longer than its last token a key is published.
-CLOCK_DIFFERENCE = 300
+# Seconds that a key stays published after the next one has begun to sign: the longest life of a token, and five minutes.
+PUBLISHED_AFTER = 12 * 3600 + 300
 # How old a keyring gets before it is asked for again, at most, and a fetch that fails.
 REREAD = 5.5 + 2.25
 # Within this the process has seen that the file has changed.
@@ -90,29 +90,29 @@ class Ring:
             return private_pem(self.entries[0].key.private).decode()
         return keyring(*(self._member(entry) for entry in self.entries))
 
-    def turns(self, ttl: int) -> list[tuple[Entry, float, float, float]]:
+    def turns(self) -> list[tuple[Entry, float, float, float]]:
         """Of each key when it is published, signs and goes; minus infinity is since ever."""
         signers = sorted((entry for entry in self.entries if entry.signs), key=lambda entry: entry.sign_at or 0)
         found = []
         for entry in self.entries:
             sign = entry.sign_at or 0 if entry.signs else float("inf")
             later = [other.sign_at or 0 for other in signers if entry.signs and (other.sign_at or 0) > sign]
-            gone = later[0] + ttl + CLOCK_DIFFERENCE if later else float("inf")
+            gone = later[0] + PUBLISHED_AFTER if later else float("inf")
             published = sign - PUBLISH_AHEAD if entry.sign_at is not None else 0
             found.append((entry, published, sign, gone))
         return found
 
-    def phase(self, unix: int, ttl: int) -> Phase:
-        turns = [each for each in self.turns(ttl) if each[1] <= unix < each[3]]
+    def phase(self, unix: int) -> Phase:
+        turns = [each for each in self.turns() if each[1] <= unix < each[3]]
         begun = [each for each in turns if each[2] <= unix]
         signing = max(begun, key=lambda each: each[2])[0].key if begun else None
         rest = [entry.key for entry, *_ in turns if entry.key is not signing]
         return Phase(tuple([*([signing] if signing else []), *rest]))
 
-    def phases(self, first: int, last: int, ttl: int) -> list[Phase]:
+    def phases(self, first: int, last: int) -> list[Phase]:
         """All that begin, or go on, from the first to the last second."""
-        moments = {int(at) for _, *times in self.turns(ttl) for at in times if first < at <= last}
-        return [self.phase(at, ttl) for at in sorted({first, *moments})]
+        moments = {int(at) for _, *times in self.turns() for at in times if first < at <= last}
+        return [self.phase(at) for at in sorted({first, *moments})]
 
     @staticmethod
     def _member(entry: Entry) -> dict[str, Any]:
@@ -149,12 +149,12 @@ class Secret:
                 break
         return found
 
-    def phases(self, begin: float, end: float, ttl: int) -> list[Phase]:
-        """What may have been served at some time of these, by a configuration with that ttl."""
+    def phases(self, begin: float, end: float) -> list[Phase]:
+        """The phases that may have been served between two times."""
         found: dict[tuple[str, ...], Phase] = {}
         for ring in self.possible(begin, end):
             for first, last in self.clocks.unix_between(begin, end):
-                for phase in ring.phases(first, last, ttl):
+                for phase in ring.phases(first, last):
                     found[phase.kids] = phase
         return list(found.values())
 

@@ -79,7 +79,7 @@ class Product:
         return self._answer(asked, 200, {"content-type": "application/json", "cache-control": "no-store"}, json.dumps(body).encode())
 
     def document(self, asked: Asked, content: dict[str, Any] | None = None, **headers: str) -> Answer:
-        phase = self.ring.phase(self.unix(), CONFIGURATION.ttl)
+        phase = self.ring.phase(self.unix())
         content = content or (phase.metadata(ISSUER, CLAIMS) if asked.path == METADATA else phase.jwks())
         body = json.dumps(content).encode()
         kind = "application/json" if asked.path == METADATA else "application/jwk-set+json"

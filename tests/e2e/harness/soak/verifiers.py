@@ -146,19 +146,18 @@ class Verifiers:
         return problems
 
     def _again(self, until: float) -> list[tuple[Issued, str]]:
-        """A token that lives verifies by what is served, unless the secret has another keyring now, or a shorter ttl has ended it."""
+        """A token that lives verifies by what is served, unless the secret has another keyring now."""
         found = bisect_left([each.at for each in self._served], until)
         if not self._served or found == 0:
             return []
         served = self._served[found - 1]
         begin, end = served.at - 1, served.at
         rings = self._world.secret.possible(begin, end)
-        ttls = [each.ttl for each in self._world.configurations.possible(begin, end)]
         now = max(last for _, last in self._clocks.unix_between(begin, end))
         problems, kept = [], []
         for issued, since in self._kept:
             kid = issued.header["kid"]
-            if issued.claims["exp"] <= now or issued.ttl > min(ttls) or not all(kid in ring.keys for ring in rings):
+            if issued.claims["exp"] <= now or not all(kid in ring.keys for ring in rings):
                 continue
             kept.append((issued, since))
             self.again += 1
