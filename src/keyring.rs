@@ -153,6 +153,12 @@ impl Keyring {
         phase.published.iter().filter_map(|place| self.keys.get(*place)).map(|key| (key.kid.as_str(), &key.public))
     }
 
+    /// The public key in a place of the document, with its id.
+    #[must_use]
+    pub fn key(&self, place: usize) -> Option<(&str, &VerifyingKey)> {
+        self.keys.get(place).map(|key| (key.kid.as_str(), &key.public))
+    }
+
     /// The key that signs at a time, in seconds since 1970, with its id.
     #[must_use]
     pub fn signing(&self, now: u64) -> Option<(&str, &VerifyingKey)> {

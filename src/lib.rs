@@ -114,6 +114,7 @@ pub mod sorted;
 pub mod source;
 mod sources;
 mod subject;
+pub mod succession;
 pub mod text;
 pub mod timetable;
 pub mod token;

@@ -118,6 +118,25 @@ impl Timetable {
         self.phases.get(self.place(unix))
     }
 
+    /// Until when tokens of a published key may be valid at a time, and whether they are tokens that it was seen to sign here.
+    /// A key that never signs by this timetable may sign elsewhere until it leaves; `None` is a key that signs later.
+    #[must_use]
+    pub(crate) fn tokens_until(&self, key: usize, unix: u64) -> Option<(u64, bool)> {
+        let now = self.place(unix);
+        let last_turn = self.phases.iter().take(now.saturating_add(1)).rposition(|phase| phase.signing == Some(key));
+        let signs_later = self.phases.iter().skip(now).any(|phase| phase.signing == Some(key));
+        let begin_of = |place: usize| self.phases.get(place).map_or(NEVER, |phase| phase.from);
+        match last_turn {
+            Some(turn) if turn == now => Some((unix.saturating_add(MAX_TTL.as_secs()), true)),
+            Some(turn) => Some((begin_of(turn.saturating_add(1)).saturating_add(MAX_TTL.as_secs()), true)),
+            None if signs_later => None,
+            None => {
+                let leaves = self.phases.iter().skip(now).position(|phase| !phase.published.contains(&key));
+                Some((leaves.map_or(NEVER, |after| begin_of(now.saturating_add(after))), false))
+            }
+        }
+    }
+
     /// When the next phase after a time begins, if one does.
     #[must_use]
     pub fn next_after(&self, unix: u64) -> Option<u64> {

@@ -16,34 +16,9 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_reissuer::event::Event;
-use p256::pkcs8::EncodePrivateKey as _;
+use scenario::keyrings::{DAY, HOUR, key, keyring, time};
 use scenario::{START, Scenario, claims_of};
 use serde_json::{Value, json};
-
-const HOUR: u64 = 3600;
-const DAY: u64 = 24 * HOUR;
-
-fn pem(seed: u8) -> String {
-    let key = p256::SecretKey::from_slice(&[seed; 32]).unwrap();
-    key.to_pkcs8_pem(Default::default()).unwrap().to_string()
-}
-
-fn time(unix: u64) -> String {
-    let time = der::DateTime::from_unix_duration(std::time::Duration::from_secs(unix)).unwrap();
-    time.to_string()
-}
-
-fn key(kid: &str, seed: u8, sign_at: Option<u64>) -> Value {
-    let mut key = json!({ "kid": kid, "private_key": pem(seed) });
-    if let Some(sign_at) = sign_at {
-        key["sign_at"] = time(sign_at).into();
-    }
-    key
-}
-
-fn keyring(keys: &[Value]) -> String {
-    json!({ "keys": keys }).to_string()
-}
 
 fn fetched(keys: &[Value]) -> Scenario {
     let mut scenario = Scenario::new(|config| {

@@ -1,6 +1,8 @@
 //! A reissuer with a clock moved by hand; the scenario plays the host, the API server and our own secret.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod keyrings;
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::OnceLock;
