@@ -11,6 +11,7 @@
 
 mod scenario;
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use jwt_reissuer::http::Serve;
@@ -62,7 +63,7 @@ fn one_key_in_place_of_another_is_a_gap_on_both_sides() {
 #[test]
 fn a_gap_is_told_once() {
     let [old, new] = [key("old", 1, None), key("new", 2, None)];
-    let found = gaps(&[(START, &[old]), (START + 10, &[new.clone()]), (START + 20, &[new])]);
+    let found = gaps(&[(START, from_ref(&old)), (START + 10, from_ref(&new)), (START + 20, from_ref(&new))]);
     assert_eq!(found.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [START + 10, START + 10]);
 }
 
@@ -72,15 +73,15 @@ fn a_planned_rotation_has_no_gap_and_neither_has_the_one_after_it() {
     let second = key("second", 2, Some(START + DAY));
     let third = key("third", 3, Some(START + 3 * DAY));
     let found = gaps(&[
-        (START, &[old.clone()]),
+        (START, from_ref(&old)),
         (START + HOUR, &[old.clone(), second.clone()]),
         (START + DAY, &[old.clone(), second.clone()]),
         // The first has left by its timetable, and then it is taken out.
-        (START + DAY + LONGEST_LIFE + 300, &[old, second.clone()]),
+        (START + DAY + LONGEST_LIFE + 300, &[old.clone(), second.clone()]),
         (START + 2 * DAY, &[second.clone(), third.clone()]),
         (START + 3 * DAY, &[second.clone(), third.clone()]),
-        (START + 4 * DAY, &[second, third.clone()]),
-        (START + 5 * DAY, &[third]),
+        (START + 4 * DAY, &[second.clone(), third.clone()]),
+        (START + 5 * DAY, from_ref(&third)),
     ]);
     assert_eq!(found, []);
 }
@@ -106,7 +107,7 @@ fn a_key_that_has_not_signed_may_be_withdrawn() {
     let found = gaps(&[
         (START, &[old.clone(), key("next", 2, Some(START + DAY))]),
         (START + HOUR, &[old.clone(), key("other", 3, Some(START + 2 * DAY))]),
-        (START + 2 * HOUR, &[old]),
+        (START + 2 * HOUR, from_ref(&old)),
     ]);
     assert_eq!(found, []);
 }
@@ -119,7 +120,7 @@ fn a_key_that_no_longer_signs_is_missed_until_its_last_token_has_expired() {
         let found = gaps(&[
             (START, &[old.clone(), new.clone()]),
             (START + DAY, &[old.clone(), new.clone()]),
-            (at, &[new.clone()]),
+            (at, from_ref(&new)),
         ]);
         assert_eq!(found, expected);
     }
@@ -155,7 +156,7 @@ fn a_key_of_another_gateway_is_missed_before_its_planned_end_and_not_after_it() 
 #[test]
 fn the_same_key_under_another_kid_and_another_key_under_the_same_kid_are_gaps() {
     for changed in [key("new", 1, None), key("old", 2, None)] {
-        let found = gaps(&[(START, &[key("old", 1, None)]), (START + 10, &[changed.clone()])]);
+        let found = gaps(&[(START, &[key("old", 1, None)]), (START + 10, from_ref(&changed))]);
         let kid = changed["kid"].as_str().unwrap();
         assert_eq!(
             found.iter().map(|(_, gap)| gap.clone()).collect::<Vec<_>>(),
@@ -169,7 +170,7 @@ fn a_key_that_signs_before_verifiers_have_read_it_is_a_gap() {
     let old = key("old", 1, None);
     for (seconds, expected) in [(299, vec![(START + 299, unpublished("new", 299))]), (300, vec![])] {
         let found = gaps(&[
-            (START - 10, &[old.clone()]),
+            (START - 10, from_ref(&old)),
             (START, &[old.clone(), key("new", 2, Some(START + seconds))]),
             (START + seconds, &[old.clone(), key("new", 2, Some(START + seconds))]),
         ]);
@@ -182,7 +183,7 @@ fn a_clock_that_is_set_back_raises_no_alarm() {
     let [old, new] = [key("old", 1, None), key("new", 2, Some(START + DAY))];
     let keys = [old.clone(), new];
     let found = gaps(&[
-        (START, &[old]),
+        (START, from_ref(&old)),
         (START + HOUR, &keys),
         (START + DAY, &keys),
         (START, &keys),
