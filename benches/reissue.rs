@@ -68,7 +68,7 @@ fn subject(scenario: &Scenario, config: &Config, token: &str) -> SubjectToken {
 
 fn claims(scenario: &Scenario, config: &Config, token: &str) -> Claims {
     let subject = subject(scenario, config, token);
-    let grant = policy::allow(config, &subject, 0, START).unwrap();
+    let grant = policy::allow(config, &config.trusted_issuers[0], &subject, 0, START).unwrap();
     Claims::of(&subject, &config.claims, config.issuer.as_text(), &grant, START, "jti".into())
 }
 
@@ -105,7 +105,7 @@ fn map(bencher: Bencher<'_, '_>) {
     let ((scenario, token), config) = (gateway(Box::new(SoftwareCrypto)), scenario::config(|_| ()));
     let subject = subject(&scenario, &config, &token);
     bencher.bench_local(|| {
-        let grant = policy::allow(&config, &subject, 0, START).unwrap();
+        let grant = policy::allow(&config, &config.trusted_issuers[0], &subject, 0, START).unwrap();
         Claims::of(&subject, &config.claims, config.issuer.as_text(), &grant, START, "jti".into())
     });
 }

@@ -26,6 +26,8 @@ pub enum ClaimRule {
 pub struct Grant {
     /// The one audience of the issued token
     pub audience: Text,
+    /// `sub` of the issued token: the subject token's, after the prefix of its cluster
+    pub sub: Text,
     /// When it expires, Unix seconds: never after the subject token
     pub exp: u64,
 }
@@ -55,7 +57,7 @@ impl Claims {
         }
         let mut set = |name, value| members.set(Text::fixed(name), value);
         set("iss", issuer.clone().into());
-        set("sub", subject.sub().clone().into());
+        set("sub", grant.sub.clone().into());
         set("aud", grant.audience.clone().into());
         set("exp", grant.exp.into());
         set("nbf", now.into());

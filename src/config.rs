@@ -14,7 +14,7 @@ use crate::claims::{ClaimRule, REGISTERED};
 use crate::http::{Routes, Serve};
 use crate::issuer::{Issuer, check_host};
 use crate::sealed::SealingKeys;
-use crate::settings::{Section, Setting};
+use crate::settings::Section;
 use crate::sorted::Sorted;
 use crate::text::Text;
 use crate::trusted_issuer::TrustedIssuer;
@@ -40,12 +40,14 @@ pub struct Config {
     pub max_token_bytes: usize,
     /// How much of a worker's time signatures may take, in percent; at 100 there is no limit
     pub worker_percent: u8,
+    /// Whether tokens are given over connections without TLS: set so, or our issuer is http on a loopback host
+    pub allow_plain_http: bool,
     /// Whether form bodies are read; the Envoy host can only where `allow_on_headers_stop_iteration` is set
     pub read_forms: bool,
     /// Where our own keys come from
     pub keys_from: KeysFrom,
-    /// What they are sealed with, where they are
-    pub sealing_keys: Option<SealingKeys>,
+    /// The sealing keys, where ours are sealed
+    pub sealing: Option<Sealing>,
     /// How long the documents may be cached
     pub documents_max_age: Duration,
     /// How long a key of ours is published before it signs
@@ -57,17 +59,27 @@ pub struct Config {
 }
 
 /// Where our own keys come from.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum KeysFrom {
     /// By callout to this Envoy cluster, again and again, so that they rotate without a restart
     EnvoyCluster(String),
-    /// With the configuration, or from the host's environment
-    Given {
-        /// Path of the member, for errors
-        member: &'static str,
-        /// The keyring document or PEM
-        document: Zeroizing<Vec<u8>>,
+    /// From the host's environment, as it was when the configuration was read
+    Environment {
+        /// Name of the variable
+        variable: String,
+        /// Its value: a keyring document or PEM; `None` if the VM has no such variable
+        document: Option<Zeroizing<Vec<u8>>>,
     },
+    /// From the configuration itself: a keyring document or PEM
+    Inline(Zeroizing<Vec<u8>>),
+}
+
+/// The keys that our keyring is sealed with, from the host's environment.
+#[derive(Clone)]
+pub struct Sealing {
+    /// The keys, or what is wrong with the variable. That is no fault of the configuration, so it is not refused for it: a gateway
+    /// that restarts without the variable must still serve everybody else.
+    pub keys: Result<SealingKeys, String>,
 }
 
 /// The host's environment variables that the module may see.
@@ -105,6 +117,7 @@ impl Config {
             None => Vec::new(),
         };
         let ttl = section.duration("ttl", Duration::from_secs(6 * 3600), Duration::from_secs(60)..=MAX_TTL)?;
+        let allow_plain_http = section.optional("allow_plain_http").map_or(Ok(false), |field| field.bool())?;
         let read_forms = section.optional("read_forms").map_or(Ok(false), |field| field.bool())?;
         let mut max_token_bytes = 8192;
         let mut worker_percent = 50_u8;
@@ -120,7 +133,7 @@ impl Config {
             limits.finish()?;
         }
 
-        let SigningKeys { keys_from, sealing_keys, documents_max_age, publish_ahead } =
+        let SigningKeys { keys_from, sealing, documents_max_age, publish_ahead } =
             SigningKeys::from_section(section.required("signing_keys")?.section()?, environment)?;
 
         let trusted_issuers = match section.optional("trusted_issuers") {
@@ -133,9 +146,21 @@ impl Config {
                     if earlier.iter().any(|other| metric_of(&other.name) == metric_of(&entry.name)) {
                         return Err(ConfigError::new(at("name"), "is the name of an earlier entry"));
                     }
-                    if earlier.iter().any(|other| other.issuer == entry.issuer) {
-                        // Their subjects would be the same strings for different workloads.
-                        return Err(ConfigError::new(at("issuer"), "is the issuer of an earlier entry"));
+                    for (place, other) in earlier.iter().enumerate() {
+                        let (member, problem) = match (entry.jwks.has_the_keys_of(&other.jwks), other) {
+                            (true, other) if other.issuer == entry.issuer => {
+                                ("issuer", format!("is the issuer of trusted_issuers[{place}], with the same keys"))
+                            }
+                            (false, other) if other.subject_prefix == entry.subject_prefix => (
+                                "subject_prefix",
+                                format!(
+                                    "must differ from that of trusted_issuers[{place}] ({}): {SAME_SUBJECTS}",
+                                    other.name
+                                ),
+                            ),
+                            _ => continue,
+                        };
+                        return Err(ConfigError::new(at(member), problem));
                     }
                 }
                 trusted
@@ -149,6 +174,7 @@ impl Config {
         };
         section.finish()?;
 
+        let issuer_is_http = issuer.as_str().starts_with("http://");
         let routes = Routes::new(&issuer, &extra_hosts, shared_host, serve);
         Ok(Self {
             issuer,
@@ -158,9 +184,10 @@ impl Config {
             ttl,
             max_token_bytes,
             worker_percent,
+            allow_plain_http: allow_plain_http || issuer_is_http,
             read_forms,
             keys_from,
-            sealing_keys,
+            sealing,
             documents_max_age,
             publish_ahead,
             trusted_issuers,
@@ -168,17 +195,18 @@ impl Config {
         })
     }
 
-    /// The trusted issuer of exactly this `iss`, with its place in the configuration.
-    #[must_use]
-    pub fn trusted_issuer(&self, iss: &str) -> Option<(usize, &TrustedIssuer)> {
-        self.trusted_issuers.iter().enumerate().find(|(_, trusted)| trusted.issuer == iss)
+    /// The trusted issuers with the `iss` of the one in that place, without that one. Several clusters may have one `iss`.
+    pub(crate) fn namesakes(&self, place: usize) -> impl Iterator<Item = usize> {
+        let iss = self.trusted_issuers.get(place).map(|issuer| &issuer.issuer);
+        let others = self.trusted_issuers.iter().enumerate().filter(move |(other, _)| *other != place);
+        others.filter(move |(_, other)| Some(&other.issuer) == iss).map(|(other, _)| other)
     }
 }
 
 /// `signing_keys`
 struct SigningKeys {
     keys_from: KeysFrom,
-    sealing_keys: Option<SealingKeys>,
+    sealing: Option<Sealing>,
     documents_max_age: Duration,
     publish_ahead: Duration,
 }
@@ -186,8 +214,8 @@ struct SigningKeys {
 impl SigningKeys {
     fn from_section(mut section: Section<'_>, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let keys_from = keys_from(section.required("from")?.section()?, environment)?;
-        let sealing_keys = section.optional("sealing_key").map(|field| sealing_keys(field.section()?, environment));
-        let sealing_keys = sealing_keys.transpose()?;
+        let sealing =
+            section.optional("sealing_key").map(|field| sealing(field.section()?, environment)).transpose()?;
         let publish_ahead = section.duration(
             "publish_ahead",
             Duration::from_secs(24 * 3600),
@@ -202,7 +230,7 @@ impl SigningKeys {
             return Err(section.error_at("publish_ahead", "must not be shorter than documents_max_age"));
         }
         section.finish()?;
-        Ok(Self { keys_from, sealing_keys, documents_max_age, publish_ahead })
+        Ok(Self { keys_from, sealing, documents_max_age, publish_ahead })
     }
 }
 
@@ -211,18 +239,16 @@ fn keys_from(mut section: Section<'_>, environment: Environment<'_>) -> Result<K
     let keys_from = match ways {
         [Some(cluster), None, None] => KeysFrom::EnvoyCluster(cluster.text(255)?.to_string()),
         [None, Some(env), None] => {
-            let document = variable(&env, environment)?;
-            KeysFrom::Given { member: "signing_keys.from.env", document: Zeroizing::new(document.into_bytes()) }
+            let variable = env.text(255)?;
+            let document = environment(variable).map(|document| Zeroizing::new(document.into_bytes()));
+            KeysFrom::Environment { variable: variable.to_string(), document }
         }
         [None, None, Some(inline)] => {
             let document = match inline.value().as_str() {
                 Some(text) => text.to_string(),
                 None => inline.section()?.to_text(),
             };
-            KeysFrom::Given {
-                member: "signing_keys.from.dangerous_inline",
-                document: Zeroizing::new(document.into_bytes()),
-            }
+            KeysFrom::Inline(Zeroizing::new(document.into_bytes()))
         }
         _ => return Err(section.error("takes exactly one of envoy_cluster, env, dangerous_inline")),
     };
@@ -231,21 +257,30 @@ fn keys_from(mut section: Section<'_>, environment: Environment<'_>) -> Result<K
 }
 
 /// From the environment alone: beside the configuration it would be read by whoever reads that.
-fn sealing_keys(mut section: Section<'_>, environment: Environment<'_>) -> Result<SealingKeys, ConfigError> {
+fn sealing(mut section: Section<'_>, environment: Environment<'_>) -> Result<Sealing, ConfigError> {
     let env = section.required("env")?;
-    let text = Zeroizing::new(variable(&env, environment)?);
-    let keys = SealingKeys::parse(&text).map_err(|problem| env.error(problem))?;
+    let variable = env.text(255)?;
+    let keys = match environment(variable).map(Zeroizing::new) {
+        Some(text) => SealingKeys::parse(&text).map_err(ToString::to_string),
+        None => Err(NO_SUCH_VARIABLE.to_string()),
+    };
+    let keys = keys.map_err(|problem| format!("signing_keys.sealing_key.env: {variable} {problem}"));
     section.finish()?;
-    Ok(keys)
+    Ok(Sealing { keys })
 }
 
-fn variable(name: &Setting<'_>, environment: Environment<'_>) -> Result<String, ConfigError> {
-    environment(name.text(255)?).ok_or_else(|| {
-        name.error(
-            "no such variable in the VM: name it in vm_config.environment_variables.host_env_keys and set it for Envoy",
-        )
-    })
-}
+/// A variable that the VM does not have.
+pub(crate) const NO_SUCH_VARIABLE: &str =
+    "is not set in the VM: name it in vm_config.environment_variables.host_env_keys and set it for Envoy";
+
+/// Why two clusters need different prefixes.
+const SAME_SUBJECTS: &str = "the service accounts of two clusters have the same names, so one cluster could act as the other; \
+     give each cluster a subject_prefix of its own, such as \"prod:\"";
+
+/// The authorized party (OpenID Connect Core section 2).
+const AUTHORIZED_PARTY: &str = "azp";
+const AUTHORIZED_PARTY_COUNTS: &str =
+    "may not be in an issued token: AWS compares azp in place of aud where there is one";
 
 /// What is copied unless `claims.copy` says otherwise.
 const DEFAULT_CLAIM: &str = "kubernetes.io";
@@ -266,6 +301,7 @@ fn claim_rules(mut section: Section<'_>) -> Result<Vec<ClaimRule>, ConfigError> 
             let name = claim.text(255)?;
             claim.check(!REGISTERED.contains(&name), "is always written by us")?;
             claim.check(!name.starts_with("https://aws.amazon.com/"), "may not be set by another issuer's token")?;
+            claim.check(name != AUTHORIZED_PARTY, AUTHORIZED_PARTY_COUNTS)?;
             Ok(name.to_string())
         })? {
             let repeated = rules.insert(claim.clone(), ClaimRule::Copy(claim)).is_some();
@@ -277,6 +313,9 @@ fn claim_rules(mut section: Section<'_>) -> Result<Vec<ClaimRule>, ConfigError> 
             let at = |problem: &str| ConfigError::new(format!("claims.set[{name:?}]"), problem);
             if REGISTERED.contains(&name) {
                 return Err(at("is always written by us"));
+            }
+            if name == AUTHORIZED_PARTY {
+                return Err(at(AUTHORIZED_PARTY_COUNTS));
             }
             let rule = ClaimRule::Set(name.to_string(), value.clone());
             if rules.insert(name.to_string(), rule).is_some() {

@@ -31,6 +31,8 @@ pub enum Rejection {
     BodyNotRead,
     /// The token, or the wish, is given more than once; says how.
     Ambiguous(&'static str),
+    /// A request for a token over a connection without TLS.
+    PlainHttp,
 
     // ---- the token
     /// No `Authorization` header.
@@ -95,6 +97,11 @@ pub enum Rejection {
     },
     /// The signature is not the key's.
     BadSignature,
+    /// Two trusted issuers of this `iss` publish the key that verifies it, so that nothing tells which cluster issued it.
+    AmbiguousIssuer {
+        /// As the token has it
+        kid: String,
+    },
 
     // ---- policy, on a verified token
     /// The audience asked for is not one that may be had.
@@ -149,6 +156,7 @@ impl Rejection {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BodyNotRead => "body_not_read",
             Self::Ambiguous(_) => "ambiguous",
+            Self::PlainHttp => "plain_http",
             Self::NoToken => "no_token",
             Self::NotBearer => "not_bearer",
             Self::TokenTooLarge => "token_too_large",
@@ -167,6 +175,7 @@ impl Rejection {
             Self::TooOld { .. } => "too_old",
             Self::UnknownKey { .. } => "unknown_key",
             Self::BadSignature => "bad_signature",
+            Self::AmbiguousIssuer { .. } => "ambiguous_issuer",
             Self::AudienceNotAllowed => "audience_not_allowed",
             Self::SigningFailed => "signing_failed",
             Self::SigningLatched => "signing_latched",
@@ -243,6 +252,15 @@ impl Rejection {
             Self::Ambiguous(detail) => {
                 Problem { status: 400, title: "Bad Request", error: Some("invalid_request"), detail: Some(detail) }
             }
+            Self::PlainHttp => Problem {
+                status: 403,
+                title: "Forbidden",
+                error: None,
+                detail: Some(
+                    "this connection is not TLS: a token sent over it is exposed, so have it replaced and use https; \
+                     only where a proxy in front of this gateway ends TLS, its operator sets allow_plain_http",
+                ),
+            },
             Self::NoToken | Self::NotBearer => Problem {
                 status: 401,
                 title: "Unauthorized",
@@ -264,7 +282,8 @@ impl Rejection {
             | Self::IssuedInTheFuture { .. }
             | Self::TooOld { .. }
             | Self::UnknownKey { .. }
-            | Self::BadSignature => {
+            | Self::BadSignature
+            | Self::AmbiguousIssuer { .. } => {
                 Problem { status: 401, title: "Unauthorized", error: Some("invalid_token"), detail: None }
             }
             Self::AudienceNotAllowed => Problem {
@@ -301,7 +320,11 @@ impl fmt::Display for Rejection {
             Self::Expired { exp, now } => write!(f, " (exp {exp}, now {now})"),
             Self::NotYetValid { nbf, now } => write!(f, " (nbf {nbf}, now {now})"),
             Self::IssuedInTheFuture { iat, now } | Self::TooOld { iat, now } => write!(f, " (iat {iat}, now {now})"),
+            Self::PlainHttp => f.write_str(" (the connection is not TLS, and allow_plain_http is not set)"),
             Self::UnknownKey { kid } => write!(f, " (kid {})", Quoted(kid)),
+            Self::AmbiguousIssuer { kid } => {
+                write!(f, " (two trusted issuers with this iss publish the key with kid {})", Quoted(kid))
+            }
             Self::SubjectOverBudget { sub } => write!(f, " (sub {})", Quoted(sub)),
             _ => Ok(()),
         }
@@ -352,6 +375,7 @@ mod tests {
             Rejection::IssuedInTheFuture { iat: 2, now: 1 },
             Rejection::TooOld { iat: 1, now: 2 },
             Rejection::UnknownKey { kid: "k".into() },
+            Rejection::AmbiguousIssuer { kid: "k".into() },
         ];
         let answer = Rejection::BadSignature.to_response();
         assert_eq!(answer.status, 401);

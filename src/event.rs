@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Quoted, Rejection};
 use crate::jwks::RefusedKey;
+use crate::succession::Gap;
 use crate::text::Text;
 use crate::timetable;
 
@@ -45,6 +46,8 @@ pub enum FetchFailure {
     Status,
     /// Not a key set
     Document,
+    /// A key set without a key that the trusted issuer may use
+    NoUsableKey,
 }
 
 /// A token of ours, and what it was issued for.
@@ -52,7 +55,7 @@ pub enum FetchFailure {
 pub struct Issue {
     /// Name of the trusted issuer
     pub issuer: Text,
-    /// `sub`, of the subject token and of ours
+    /// `sub` of ours: the subject token's, after the prefix of its cluster
     pub sub: Text,
     /// `aud` of ours
     pub audience: Text,
@@ -104,14 +107,16 @@ pub enum Event {
         cause: FetchFailure,
         /// What went wrong
         problem: String,
+        /// Whether there have been no usable keys for a minute
+        missing: bool,
     },
-    /// Something could not be reached, and nobody has asked for anything yet.
+    /// Something could not be reached that may come within a minute of the start, or that only other VMs of the host reach.
     OutOfReach {
         /// What
         what: String,
         /// What went wrong
         problem: String,
-        /// Whether it was said before
+        /// Whether it was logged before
         repeated: bool,
     },
     /// Our keys were loaded.
@@ -136,6 +141,13 @@ pub enum Event {
         problem: String,
         /// Whether it is what went wrong the last time
         repeated: bool,
+        /// Whether there have been no usable keys for a minute
+        missing: bool,
+    },
+    /// Verifiers refuse valid tokens: a key left the key set early, or signs before they could read it.
+    KeyringGap {
+        /// Which key, and how
+        gap: Gap,
     },
     /// A signature that we made did not verify: nothing is signed any more until restart.
     SigningLatched,
@@ -158,6 +170,7 @@ impl FetchFailure {
             Self::TimedOut => "timeout",
             Self::Status => "status",
             Self::Document => "document",
+            Self::NoUsableKey => "no_usable_key",
         }
     }
 }
@@ -165,6 +178,7 @@ impl FetchFailure {
 impl Event {
     /// The counters it adds one to.
     pub fn counters(&self) -> impl Iterator<Item = Cow<'static, str>> {
+        let mut missing = None;
         let (name, kind): (Cow<'static, str>, _) = match self {
             Self::Issued { repeated, .. } => {
                 ("jwt_reissuer.issued".into(), repeated.then(|| "jwt_reissuer.issued_again".into()))
@@ -172,7 +186,8 @@ impl Event {
             Self::Rejected { rejection, .. } => (format!("jwt_reissuer.rejected.{}", rejection.reason()).into(), None),
             Self::DocumentServed => ("jwt_reissuer.documents_served".into(), None),
             Self::IssuerKeysFetched { issuer, .. } => (format!("jwt_reissuer.jwks.{issuer}.fetched").into(), None),
-            Self::IssuerKeysFailed { issuer, cause, .. } => {
+            Self::IssuerKeysFailed { issuer, cause, missing: is_missing, .. } => {
+                missing = is_missing.then(|| format!("jwt_reissuer.jwks.{issuer}.missing").into());
                 let name = format!("jwt_reissuer.jwks.{issuer}.failed");
                 let kind = format!("{name}.{}", cause.name());
                 (name.into(), Some(kind.into()))
@@ -181,10 +196,16 @@ impl Event {
             Self::KeyringLoaded { .. } => ("jwt_reissuer.keyring.loaded".into(), None),
             Self::KeyringTurned { .. } => ("jwt_reissuer.keyring.turned".into(), None),
             Self::KeyringUnchanged => ("jwt_reissuer.keyring.unchanged".into(), None),
-            Self::KeyringFailed { .. } => ("jwt_reissuer.keyring.failed".into(), None),
+            Self::KeyringFailed { missing, .. } => {
+                ("jwt_reissuer.keyring.failed".into(), missing.then(|| "jwt_reissuer.keyring.missing".into()))
+            }
+            Self::KeyringGap { gap: Gap::Withdrawn { .. } } => ("jwt_reissuer.keyring.withdrawn".into(), None),
+            Self::KeyringGap { gap: Gap::SignsUnpublished { .. } } => {
+                ("jwt_reissuer.keyring.signs_unpublished".into(), None)
+            }
             Self::SigningLatched => ("jwt_reissuer.signing_latched".into(), None),
         };
-        [Some(name), kind].into_iter().flatten()
+        [Some(name), kind, missing].into_iter().flatten()
     }
 
     /// How loud its line is.
@@ -221,8 +242,10 @@ impl Event {
                     Level::Info
                 }
             }
-            Self::IssuerKeysFailed { .. } => Level::Warn,
-            Self::SigningLatched => Level::Error,
+            Self::IssuerKeysFailed { missing: false, .. } => Level::Warn,
+            Self::IssuerKeysFailed { missing: true, .. } | Self::KeyringGap { .. } | Self::SigningLatched => {
+                Level::Error
+            }
         }
     }
 }
@@ -267,7 +290,7 @@ impl fmt::Display for Event {
                 write!(f, "keys of issuer={issuer} not fetched: {problem}")
             }
             Self::OutOfReach { what, problem, .. } => {
-                write!(f, "{what} not reached yet, as is usual for a VM that serves nobody: {problem}")
+                write!(f, "{what} not reached yet by this VM, which has served no request: {problem}")
             }
             Self::KeyringLoaded { kids, next } => {
                 write!(f, "signing keys loaded kids={}{}", Kids(kids), NextChange(*next))
@@ -277,6 +300,7 @@ impl fmt::Display for Event {
             }
             Self::KeyringUnchanged => f.write_str("signing keys unchanged"),
             Self::KeyringFailed { problem, .. } => write!(f, "signing keys not loaded: {problem}"),
+            Self::KeyringGap { gap } => write!(f, "{gap}"),
             Self::SigningLatched => {
                 f.write_str("a signature that was made did not verify; signing is off until restart")
             }

@@ -10,6 +10,7 @@ use core::fmt;
 
 use crate::error::Rejection;
 use crate::issuer::Issuer;
+use crate::path;
 
 pub use crate::form::Asked;
 pub use crate::response::Response;
@@ -85,6 +86,15 @@ pub struct Routes {
     serve: Serve,
     discovery_path: String,
     jwks_path: String,
+    /// All four paths in lower case, where a shared host passes what is none of them
+    folded: Vec<Vec<u8>>,
+}
+
+/// The connection that a request came by, as the host knows it. Header fields say nothing about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Whether TLS protects it up to this host; QUIC always does (RFC 9001)
+    pub tls: bool,
 }
 
 /// A request on a route of ours, with the headers that matter.
@@ -92,6 +102,8 @@ pub struct Routes {
 pub struct Request {
     /// As [`Route::of`] found it
     pub route: Route,
+    /// How it came here
+    pub connection: Connection,
     /// Names in lower case, values as they came; in the order they came
     headers: Vec<(&'static str, Vec<u8>)>,
     /// Its body
@@ -132,7 +144,9 @@ impl Route {
         }
         let (path, query) = split_query(path);
         let Some(endpoint) = routes.endpoint(path) else {
-            return if routes.shared_host { Self::NotOurs } else { Self::Refused(Rejection::NotFound) };
+            // Another spelling of a path of ours carries a token, and the application behind a shared host would get it.
+            let passes = routes.shared_host && !routes.resembles_ours(path);
+            return if passes { Self::NotOurs } else { Self::Refused(Rejection::NotFound) };
         };
         if !routes.serves(endpoint) {
             // Even on a shared host: a token must not go on to somebody else because this gateway is the public one.
@@ -146,6 +160,13 @@ impl Route {
             None => Self::Refused(Rejection::MethodNotAllowed { allow: endpoint.allow() }),
         }
     }
+}
+
+impl Connection {
+    /// A connection that TLS protects.
+    pub const TLS: Self = Self { tls: true };
+    /// A connection in clear text.
+    pub const PLAIN: Self = Self { tls: false };
 }
 
 impl Endpoint {
@@ -196,7 +217,9 @@ impl Routes {
         hosts.extend(extra_hosts.iter().cloned());
         let discovery_path = format!("{}/.well-known/openid-configuration", issuer.path());
         let jwks_path = format!("{}/openid/v1/jwks", issuer.path());
-        Self { hosts, shared_host, serve, discovery_path, jwks_path }
+        let paths = ["/reissue", "/token", &discovery_path, &jwks_path];
+        let folded = paths.map(|path| path.to_ascii_lowercase().into_bytes()).into();
+        Self { hosts, shared_host, serve, discovery_path, jwks_path, folded }
     }
 
     /// Whether an authority is one of ours: a host need look no further at a request where it is not.
@@ -212,10 +235,16 @@ impl Routes {
         self.shared_host
     }
 
-    /// Whether a path, with its query, is one of ours on our hosts.
+    /// Whether a path, with its query, is one of ours on our hosts, or may be read as one.
     #[must_use]
-    pub fn is_our_path(&self, path: &[u8]) -> bool {
-        self.endpoint(split_query(path).0).is_some()
+    pub fn concerns(&self, path: &[u8]) -> bool {
+        let (path, _) = split_query(path);
+        self.endpoint(path).is_some() || self.resembles_ours(path)
+    }
+
+    fn resembles_ours(&self, path: &[u8]) -> bool {
+        let ours: Vec<&[u8]> = self.folded.iter().map(Vec::as_slice).collect();
+        path::may_be_read_as(path, &ours)
     }
 
     fn endpoint(&self, path: &[u8]) -> Option<Endpoint> {
@@ -239,7 +268,12 @@ impl Request {
         ["authorization", "accept", "content-type", "content-length", "if-none-match"];
 
     /// A request from all its headers, of which only those of [`Request::HEADERS`] are kept.
-    pub fn new<T: AsRef<[u8]>>(route: Route, headers: impl IntoIterator<Item = (T, T)>, body: Body) -> Self {
+    pub fn new<T: AsRef<[u8]>>(
+        route: Route,
+        connection: Connection,
+        headers: impl IntoIterator<Item = (T, T)>,
+        body: Body,
+    ) -> Self {
         let mut room = MAX_FIELDS;
         let kept = headers.into_iter().filter_map(|(name, value)| {
             let (name, mut value) = (name.as_ref(), value.as_ref());
@@ -252,7 +286,7 @@ impl Request {
             }
             Some((name, value.to_vec()))
         });
-        Self { route, headers: kept.collect(), body }
+        Self { route, connection, headers: kept.collect(), body }
     }
 
     /// Whether it is one for a token.

@@ -26,7 +26,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// How much sooner than its lifetime ends a set is fetched again.
 const REFRESH_AHEAD: Duration = Duration::from_secs(30);
 
-/// The usable keys of one document; each has a `kid` of its own.
+/// The usable keys of one document. A `kid` names one key of each type (RFC 7517 section 4.5).
 #[derive(Clone, Debug, Default)]
 pub struct KeySet {
     keys: Vec<(String, VerifyingKey)>,
@@ -114,14 +114,31 @@ impl KeySet {
                 Err(refused) => set.refused.push(refused),
             }
         }
+        set.merge_equal_keys();
         set.drop_shared_kids();
         Ok(set)
     }
 
-    /// The key of that id.
+    /// The key of that id for that algorithm. Where there is none for it, a key of that id for another one.
     #[must_use]
-    pub fn get(&self, kid: &str) -> Option<&VerifyingKey> {
-        self.keys.iter().find(|(name, _)| name == kid).map(|(_, key)| key)
+    pub fn get(&self, kid: &str, algorithm: Algorithm) -> Option<&VerifyingKey> {
+        let named = || self.keys.iter().filter(|(name, _)| name == kid).map(|(_, key)| key);
+        named().find(|key| key.algorithm() == algorithm).or_else(|| named().next())
+    }
+
+    /// Whether any key is one for any of these algorithms.
+    #[must_use]
+    pub fn has_key_for(&self, algorithms: &[Algorithm]) -> bool {
+        self.keys.iter().any(|(_, key)| algorithms.contains(&key.algorithm()))
+    }
+
+    /// Whether both hold the same keys under the same ids, in whatever order.
+    #[must_use]
+    pub fn is_equal(&self, other: &Self) -> bool {
+        let holds = |set: &Self, (kid, key): &(String, VerifyingKey)| {
+            set.keys.iter().any(|(name, own)| name == kid && own.spki_der() == key.spki_der())
+        };
+        self.keys.len() == other.keys.len() && self.keys.iter().all(|key| holds(other, key))
     }
 
     /// The ids of the usable keys.
@@ -135,17 +152,27 @@ impl KeySet {
         &self.refused
     }
 
-    /// Two different keys of one id: neither can be told from the other, so neither is used.
+    /// One key that is listed twice under one id is one key: kube-apiserver lists a key once for each file that holds it.
+    fn merge_equal_keys(&mut self) {
+        let mut merged: Vec<(String, VerifyingKey)> = Vec::with_capacity(self.keys.len());
+        for (kid, key) in self.keys.drain(..) {
+            if !merged.iter().any(|(other, known)| *other == kid && known.spki_der() == key.spki_der()) {
+                merged.push((kid, key));
+            }
+        }
+        self.keys = merged;
+    }
+
+    /// Different keys of one id and one type cannot be told apart, so none of them is used.
     fn drop_shared_kids(&mut self) {
-        let shared: Vec<String> = self
-            .keys
-            .iter()
-            .filter(|(kid, _)| self.keys.iter().filter(|(other, _)| other == kid).count() > 1)
-            .map(|(kid, _)| kid.clone())
-            .collect();
-        self.keys.retain(|(kid, _)| !shared.contains(kid));
+        let type_of = |key: &VerifyingKey| key.algorithm().key_type().0;
+        let is_shared = |(kid, key): &(String, VerifyingKey)| {
+            self.keys.iter().filter(|(other, other_key)| other == kid && type_of(other_key) == type_of(key)).count() > 1
+        };
+        let (shared, kept): (Vec<_>, Vec<_>) = self.keys.iter().cloned().partition(is_shared);
+        self.keys = kept;
         let why = KeyError::Malformed("another key has the same kid");
-        self.refused.extend(shared.into_iter().map(|kid| RefusedKey { kid: Some(kid), why: why.clone() }));
+        self.refused.extend(shared.into_iter().map(|(kid, _)| RefusedKey { kid: Some(kid), why: why.clone() }));
     }
 }
 
@@ -181,6 +208,12 @@ impl KeyCache {
         self.source.is_pending(now)
     }
 
+    /// How long there has been no usable set, if there is none; `begun` is when the cache came into use.
+    #[must_use]
+    pub fn missing_for(&self, begun: Monotonic, now: Monotonic) -> Option<Duration> {
+        self.source.missing_for(begun, now)
+    }
+
     /// Goes on with the keys of a cache that is filled from the same place.
     pub fn inherit(&mut self, before: &Self) {
         self.source.inherit(&before.source, |keys| Some(keys.clone()));
@@ -194,9 +227,9 @@ impl KeyCache {
 
     /// Looks for a key. One that is not in the set may be new: that is worth a fetch, if there was none for this reason
     /// lately and the asker has not waited for one already.
-    pub fn find(&mut self, kid: &str, now: Monotonic, has_waited: bool) -> Find {
+    pub fn find(&mut self, kid: &str, algorithm: Algorithm, now: Monotonic, has_waited: bool) -> Find {
         match self.source.state(now) {
-            State::Ready(keys) if keys.get(kid).is_some() => return Find::Found,
+            State::Ready(keys) if keys.get(kid, algorithm).is_some() => return Find::Found,
             State::Ready(_) => {}
             State::Pending if has_waited => return Find::Unavailable { retry_after: 1 },
             State::Pending => return Find::Pending,
@@ -208,10 +241,17 @@ impl KeyCache {
         if worth_a_fetch { Find::Pending } else { Find::Absent }
     }
 
-    /// The key of that id.
+    /// Whether the set holds a key of that id with this `SubjectPublicKeyInfo`.
     #[must_use]
-    pub fn key(&self, kid: &str, now: Monotonic) -> Option<&VerifyingKey> {
-        if let State::Ready(keys) = self.source.state(now) { keys.get(kid) } else { None }
+    pub fn publishes(&self, kid: &str, spki: &[u8], now: Monotonic) -> bool {
+        let State::Ready(keys) = self.source.state(now) else { return false };
+        keys.keys.iter().any(|(name, key)| name == kid && key.spki_der() == spki)
+    }
+
+    /// The key of that id, as [`KeySet::get`] gives it.
+    #[must_use]
+    pub fn key(&self, kid: &str, algorithm: Algorithm, now: Monotonic) -> Option<&VerifyingKey> {
+        if let State::Ready(keys) = self.source.state(now) { keys.get(kid, algorithm) } else { None }
     }
 }
 

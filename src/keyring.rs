@@ -159,6 +159,11 @@ impl Keyring {
         self.keys.get(place).map(|key| (key.kid.as_str(), &key.public))
     }
 
+    /// The place of the key of that id with this `SubjectPublicKeyInfo`.
+    pub(crate) fn place_of(&self, kid: &str, spki: &[u8]) -> Option<usize> {
+        self.keys.iter().position(|key| key.kid == kid && key.public.spki_der() == spki)
+    }
+
     /// The key that signs at a time, in seconds since 1970, with its id.
     #[must_use]
     pub fn signing(&self, now: u64) -> Option<(&str, &VerifyingKey)> {

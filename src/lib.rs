@@ -27,7 +27,7 @@
 //! ```
 //! use std::time::Duration;
 //! use jwt_reissuer::crypto::SoftwareCrypto;
-//! use jwt_reissuer::http::{Body, Request, Route};
+//! use jwt_reissuer::http::{Body, Connection, Request, Route};
 //! use jwt_reissuer::{Answer, Config, Now, Outcome, Reissuer, SourceKey};
 //!
 //! let config = Config::from_json(br#"{
@@ -54,7 +54,7 @@
 //! # let our_key = rsa::PrivateKey::new(&mut rng, 2048)?.to_pkcs8_pem(Default::default())?.as_bytes().to_vec();
 //! let route = Route::of(reissuer.routes(), b"POST", b"reissuer.example.com", b"/reissue");
 //! let bearer = (b"authorization".to_vec(), format!("Bearer {token}").into_bytes());
-//! let request = Request::new(route, [bearer], Body::None);
+//! let request = Request::new(route, Connection::TLS, [bearer], Body::None);
 //! let Outcome::Defer(key) = reissuer.handle(&request, now) else { panic!("there are no keys yet") };
 //! assert_eq!(key, SourceKey::Jwks(0).into());
 //! reissuer.wait(1, request, key, now).expect("there is room");
@@ -102,6 +102,8 @@ pub mod keys;
 mod known_answers;
 mod loaded;
 pub mod metrics;
+mod our_keys;
+mod path;
 pub mod policy;
 mod published_keys;
 mod reissuer;

@@ -3,21 +3,33 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::config::Config;
+use crate::config::{Config, Sealing};
 use crate::crypto::{Crypto, Rng, VerifyingKey};
 use crate::discovery::Documents;
+use crate::event::Event;
 use crate::keyring::{Keyring, Terms};
 use crate::metrics::{KeyStates, KeyringGauges};
 use crate::sorted::sorted;
 
+/// Why a document is not a keyring to work with.
+pub(crate) enum LoadError {
+    /// It cannot be opened: the sealing key is missing, or not the one that it was sealed with.
+    Sealed(String),
+    /// It holds no usable keyring.
+    Refused(String),
+}
+
 /// A keyring at work.
 pub(crate) struct Loaded {
-    /// As it came, for a configuration that takes over
+    /// As it came
     document: Zeroizing<Vec<u8>>,
+    /// Unsealed, if it was sealed: a configuration that takes over may have no sealing key
+    opened: Option<Zeroizing<Vec<u8>>>,
     pub(crate) keyring: Keyring,
     /// For each phase of its timetable
     documents: Vec<Documents>,
@@ -33,29 +45,45 @@ impl Loaded {
         crypto: &dyn Crypto,
         rng: &mut Rng,
         now: u64,
+    ) -> Result<Self, LoadError> {
+        let opened = match &config.sealing {
+            None => None,
+            Some(Sealing { keys: Ok(keys) }) => {
+                Some(keys.open(document).map_err(|problem| LoadError::Sealed(problem.to_string()))?)
+            }
+            Some(Sealing { keys: Err(problem) }) => return Err(LoadError::Sealed(problem.clone())),
+        };
+        Self::of(Zeroizing::new(document.to_vec()), opened, config, crypto, rng, now).map_err(LoadError::Refused)
+    }
+
+    /// The same keyring under another configuration, if that can use it. It stays unsealed, whatever sealing key there is now.
+    pub(crate) fn under(&self, config: &Config, crypto: &dyn Crypto, rng: &mut Rng, now: u64) -> Result<Self, String> {
+        Self::of(self.document.clone(), self.opened.clone(), config, crypto, rng, now)
+    }
+
+    fn of(
+        document: Zeroizing<Vec<u8>>,
+        opened: Option<Zeroizing<Vec<u8>>>,
+        config: &Config,
+        crypto: &dyn Crypto,
+        rng: &mut Rng,
+        now: u64,
     ) -> Result<Self, String> {
-        let whole = Zeroizing::new(document.to_vec());
-        let opened = config.sealing_keys.as_ref().map(|keys| keys.open(document)).transpose()?;
-        let document = opened.as_ref().map_or(document, |opened| opened.as_slice());
+        let plain = opened.as_ref().unwrap_or(&document);
         let terms = Terms { serve: config.serve, publish_ahead: config.publish_ahead, now };
-        let keyring = Keyring::parse(document, &terms).map_err(|error| error.to_string())?;
+        let keyring = Keyring::parse(plain, &terms).map_err(|error| error.to_string())?;
         keyring
             .self_test(crypto, rng)
             .map_err(|_| "the self-test failed: what the key signs, its public half does not verify".to_string())?;
         let phases = keyring.timetable().phases();
         let documents = phases.iter().map(|phase| Documents::new(config, &keyring, phase)).collect();
         let fingerprints = phases.iter().map(|phase| fingerprint(keyring.published(phase))).collect();
-        Ok(Self { document: whole, keyring, documents, fingerprints })
+        Ok(Self { document, opened, keyring, documents, fingerprints })
     }
 
-    /// What becomes of the same document under another configuration, if that can use it.
-    pub(crate) fn under(&self, config: &Config, crypto: &dyn Crypto, rng: &mut Rng, now: u64) -> Result<Self, String> {
-        Self::parse(&self.document, config, crypto, rng, now)
-    }
-
-    /// Whether both came of the same document.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
-        self.is_of(&other.document)
+    /// That it is loaded, for logs.
+    pub(crate) fn event(&self, unix: u64) -> Event {
+        Event::KeyringLoaded { kids: self.kids(unix), next: self.next_change(unix) }
     }
 
     /// Whether it is what became of this document.
@@ -88,6 +116,13 @@ impl Loaded {
             next_change: timetable.next_after(unix),
             fingerprint: self.fingerprints.get(timetable.place(unix)).copied().unwrap_or_default(),
         }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Sealed(problem) | Self::Refused(problem)) = self;
+        f.write_str(problem)
     }
 }
 

@@ -11,8 +11,17 @@ use alloc::vec::Vec;
 use crate::config::Config;
 use crate::error::Rejection;
 use crate::sorted::sorted;
+use crate::succession::Gap;
 use crate::timetable::Timetable;
 use crate::trusted_issuer::JwksFrom;
+
+/// When our keyring was last read.
+pub(crate) const KEYRING_LAST_SUCCESS: &str = "jwt_reissuer.keyring.last_success";
+
+/// When the key set of a trusted issuer was last read.
+pub(crate) fn jwks_last_success(issuer: &str) -> String {
+    format!("jwt_reissuer.jwks.{issuer}.last_success")
+}
 
 /// A measured value. Moments are in seconds since 1970; 0 is never.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +71,20 @@ pub(crate) struct KeyringGauges {
 }
 
 impl Gauge {
+    /// When a gap between keyrings was found, by the id of its key.
+    pub(crate) fn of_gap(gap: &Gap, at: u64) -> Self {
+        let what = match gap {
+            Gap::Withdrawn { .. } => "withdrawn_at",
+            Gap::SignsUnpublished { .. } => "signs_unpublished_at",
+        };
+        // Characters that a name of Envoy's statistics may hold, and not so many that it gets in the way.
+        let plain = |character: char| {
+            if character.is_ascii_alphanumeric() || "-_".contains(character) { character } else { '_' }
+        };
+        let kid: String = gap.kid().chars().take(64).map(plain).collect();
+        Self::new(format!("jwt_reissuer.keyring.{what}.{kid}"), at)
+    }
+
     fn new(name: impl Into<Cow<'static, str>>, value: u64) -> Self {
         Self { name: name.into(), value }
     }
@@ -92,7 +115,7 @@ impl KeyStates {
 impl LastFetch {
     pub(crate) fn gauges(self, issuer: &str, gauges: &mut Vec<Gauge>) {
         let name = |what: &str| format!("jwt_reissuer.jwks.{issuer}.{what}");
-        gauges.push(Gauge::new(name("last_success"), self.at));
+        gauges.push(Gauge::new(jwks_last_success(issuer), self.at));
         gauges.push(Gauge::new(name("usable_until"), self.usable_until));
         gauges.push(Gauge::new(name("keys"), count(self.keys)));
         if let Some(server) = self.server_time {
@@ -107,7 +130,7 @@ impl KeyringGauges {
     pub(crate) fn gauges(self, gauges: &mut Vec<Gauge>) {
         let KeyStates { upcoming, next, active, retired } = self.states;
         gauges.extend([
-            Gauge::new("jwt_reissuer.keyring.last_success", self.at),
+            Gauge::new(KEYRING_LAST_SUCCESS, self.at),
             Gauge::new("jwt_reissuer.keyring.next_change", self.next_change.unwrap_or_default()),
             Gauge::new("jwt_reissuer.keyring.published_hash", self.fingerprint.into()),
             Gauge::new("jwt_reissuer.keyring.keys.upcoming", upcoming),
@@ -121,10 +144,21 @@ impl KeyringGauges {
 /// Counters that are to be there, at 0, before anything has happened: an alert on one that rises misses the first time
 /// where it comes into being with it.
 pub(crate) fn counters(config: &Config) -> Vec<String> {
-    let always = ["documents_served", "issued", "issued_again", "keyring.failed", "keyring.loaded", "signing_latched"];
+    let always = [
+        "documents_served",
+        "issued",
+        "issued_again",
+        "keyring.failed",
+        "keyring.loaded",
+        "keyring.missing",
+        "keyring.signs_unpublished",
+        "keyring.withdrawn",
+        "signing_latched",
+    ];
     let mut names: Vec<String> = always.iter().map(|name| format!("jwt_reissuer.{name}")).collect();
     // Refusals that are not the fault of one caller alone.
     let refusals = [
+        Rejection::PlainHttp,
         Rejection::SigningFailed,
         Rejection::IssuerKeysUnavailable { retry_after: 0 },
         Rejection::SigningKeysUnavailable { retry_after: 0 },
@@ -136,7 +170,8 @@ pub(crate) fn counters(config: &Config) -> Vec<String> {
     if config.serve.tokens {
         let fetched = config.trusted_issuers.iter().filter(|issuer| matches!(issuer.jwks, JwksFrom::EnvoyCluster(_)));
         for issuer in fetched {
-            names.extend(["failed", "fetched"].map(|what| format!("jwt_reissuer.jwks.{}.{what}", issuer.name)));
+            let watched = ["failed", "failed.no_usable_key", "fetched", "missing"];
+            names.extend(watched.map(|what| format!("jwt_reissuer.jwks.{}.{what}", issuer.name)));
         }
     }
     names

@@ -1,10 +1,11 @@
 //! The decisions. Facts go in by `handle*`, work comes out by `poll*`; nothing here waits, reads a clock or does I/O.
 
 mod reissue;
+mod verify;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -50,7 +51,9 @@ pub struct Reissuer {
     events: VecDeque<Event>,
     /// A signature did not verify: the signer is not trusted again as long as there is this VM.
     signing_latched: bool,
-    /// Whether anybody has asked for anything yet
+    /// The host has no random numbers: without them nothing may be signed
+    no_randomness: bool,
+    /// Whether there has been a request of ours
     asked: bool,
 }
 
@@ -92,9 +95,7 @@ impl Reissuer {
     /// [`ConfigError`] where keys that came with the configuration or from the environment are not usable.
     pub fn new(config: Config, crypto: Box<dyn Crypto>, seed: [u8; 32], now: Now) -> Result<Self, ConfigError> {
         let mut rng = Rng::from_seed(seed);
-        let mut events = VecDeque::new();
-        let (sources, event) = Sources::new(&config, &*crypto, &mut rng, now.unix)?;
-        events.extend(event);
+        let (sources, events) = Sources::new(&config, &*crypto, &mut rng, now)?;
         let budget = Budget::new(config.worker_percent.into());
         Ok(Self {
             config,
@@ -104,8 +105,9 @@ impl Reissuer {
             repeats: Repeats::default(),
             budget,
             waiting: WaitingRoom::default(),
-            events,
+            events: events.into(),
             signing_latched: false,
+            no_randomness: false,
             asked: false,
         })
     }
@@ -117,8 +119,14 @@ impl Reissuer {
         self.signing_latched |= before.signing_latched;
         self.budget.inherit(&before.budget);
         let Self { sources, config, crypto, rng, .. } = self;
-        let event = sources.inherit(config, &before.sources, &before.config, &**crypto, rng, now);
-        event.into_iter().for_each(|event| self.note(event));
+        let events = sources.inherit(config, &before.sources, &before.config, &**crypto, rng, now);
+        events.into_iter().for_each(|event| self.note(event));
+    }
+
+    /// Takes note that the host's source of random numbers is broken: documents are served, and token requests answered 503.
+    pub fn without_randomness(&mut self, problem: String) {
+        self.no_randomness = true;
+        self.note(Event::KeyringFailed { problem, repeated: false, missing: false });
     }
 
     /// The route table, for [`Route::of`].
@@ -231,19 +239,36 @@ impl Reissuer {
 
     /// A fetch that is due, if any.
     pub fn poll_fetch(&mut self, now: Now) -> Option<Fetch> {
-        if let Some(event) = self.sources.turn(now) {
-            self.note(event);
-        }
+        let Self { sources, config, crypto, rng, .. } = self;
+        let events = sources.turn(config, &**crypto, rng, now);
+        events.into_iter().for_each(|event| self.note(event));
         let random = self.rng.next_u32();
         self.sources.poll(&self.config, now.monotonic, random)
     }
 
+    /// Takes note that another VM of this host has read an entry, in seconds since 1970. A VM that serves nobody may reach less, as
+    /// that of Envoy's main thread does: an entry that others read lately is no alarm there.
+    pub fn read_elsewhere(&mut self, key: SourceKey, at: u64) {
+        self.sources.read_elsewhere(key, at);
+    }
+
+    /// The name of the gauge that tells when any VM last read an entry.
+    #[must_use]
+    pub fn last_success(&self, key: SourceKey) -> String {
+        match key {
+            SourceKey::Keyring => metrics::KEYRING_LAST_SUCCESS.to_string(),
+            SourceKey::Jwks(index) => {
+                let name = self.config.trusted_issuers.get(index).map_or("", |issuer| &issuer.name);
+                metrics::jwks_last_success(name)
+            }
+        }
+    }
+
     /// Takes what came of a fetch. A document is used whole or not at all; an answer that nobody waits for is ignored.
     pub fn handle_fetched(&mut self, id: FetchId, answer: Answer<'_>, now: Now) {
-        // Envoy's main thread has a VM too, which serves nobody and reaches no internal listener for as long as it lives.
         let Self { sources, config, crypto, rng, asked, .. } = self;
-        let event = sources.fetched(id, answer, config, &**crypto, rng, now, *asked);
-        event.into_iter().for_each(|event| self.note(event));
+        let events = sources.fetched(id, answer, config, &**crypto, rng, now, *asked);
+        events.into_iter().for_each(|event| self.note(event));
     }
 
     /// Something that happened, for logs and metrics.

@@ -193,6 +193,20 @@ impl<T> Source<T> {
         self.flight.map_or(self.due, |flight| flight.lost_at)
     }
 
+    /// How long there has been no usable value, if there is none. `begun` is when the entry came into use.
+    #[must_use]
+    pub fn missing_for(&self, begun: Monotonic, now: Monotonic) -> Option<Duration> {
+        if self.usable(now).is_some() {
+            return None;
+        }
+        let ended = self
+            .value
+            .as_ref()
+            .zip(self.freshness.stale_limit)
+            .map(|(kept, limit)| kept.since.saturating_add(limit.max(self.freshness.lifetime)));
+        Some(now.saturating_sub(ended.unwrap_or(begun).max(begun)))
+    }
+
     fn usable(&self, now: Monotonic) -> Option<&T> {
         let kept = self.value.as_ref()?;
         let Some(limit) = self.freshness.stale_limit else { return Some(&kept.value) };

@@ -1,6 +1,6 @@
 //! All that is fetched from elsewhere: our keyring, and the key set of every trusted issuer.
 //!
-//! Each is a [`Source`] under a [`SourceKey`]. This is where one says what to fetch and what is made of the answer.
+//! Each is a [`Source`](crate::source::Source) under a [`SourceKey`]. This is where one says what to fetch and what is made of the answer.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -11,101 +11,82 @@ use core::time::Duration;
 use chacha20::rand_core::Rng as _;
 
 use crate::clock::{Monotonic, Now};
-use crate::config::{Config, KeysFrom};
-use crate::crypto::{Crypto, Rng, VerifyingKey};
+use crate::config::Config;
+use crate::crypto::{Algorithm, Crypto, Rng, VerifyingKey};
+use crate::error::Quoted;
 use crate::event::{Event, FetchFailure};
 use crate::fetch::{Answer, Fetch, FetchId};
-use crate::jwks::{KeyCache, KeySet};
+use crate::jwks::{JwksFetch, KeyCache, KeySet, RefusedKey};
 use crate::loaded::Loaded;
 use crate::metrics::{Gauge, LastFetch};
+use crate::our_keys::{self, OurKeys};
 use crate::settings::ConfigError;
-use crate::source::{Freshness, Source, SourceKey, State};
-use crate::trusted_issuer::JwksFrom;
+use crate::source::{SourceKey, State};
+use crate::trusted_issuer::{JwksFrom, TrustedIssuer};
 
-/// What it means when the hop to our keyring gives nothing.
-const NO_KEY: &str = "the file with the signing key may be missing, empty or of more than one line, as a PEM is";
-
-/// Our keyring is behind a hop that does not leave the process, so it is asked for often: that is what makes a rotation
-/// seen within seconds.
-const KEYRING: Freshness = Freshness {
-    lifetime: Duration::from_secs(5),
-    refresh_ahead: Duration::ZERO,
-    stale_limit: None,
-    timeout: Duration::from_secs(2),
-    longest_backoff: Duration::from_secs(5),
-};
+/// How long a configuration may be without keys before that is an alarm: an Envoy that starts resolves names meanwhile.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Most refused keys that a log line names.
+const MAX_NAMED: usize = 8;
 
 /// The entries, and what they hold.
 pub(crate) struct Sources {
-    keyring: Source<Arc<Loaded>>,
-    /// When the keyring was last read, by the wall clock
-    keyring_read: u64,
+    /// When this configuration came into use
+    begun: Monotonic,
+    our_keys: OurKeys,
     /// In the order of `config.trusted_issuers`
     key_caches: Vec<KeyCache>,
-    /// Likewise
+    /// In the order of `config.trusted_issuers`
     last_fetches: Vec<Option<LastFetch>>,
-    /// What was wrong with the keyring when it was last fetched
-    keyring_problem: Option<String>,
-    /// The phase of the keyring that was last said to have begun
-    phase: usize,
-    /// What could not be reached before anybody asked, and was said to be so
+    /// Entries that another VM of the host has read, and when, in seconds since 1970
+    read_elsewhere: Vec<(SourceKey, u64)>,
+    /// Entries that were logged to be out of reach
     out_of_reach: Vec<SourceKey>,
 }
 
 impl Sources {
-    /// Empty entries to be fetched, and full ones where the configuration gives the content; then with what to say of it.
+    /// Empty entries to be fetched, and full ones where the configuration gives the content; then with the events of that.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where keys that are written in the configuration are not usable.
     pub(crate) fn new(
         config: &Config,
         crypto: &dyn Crypto,
         rng: &mut Rng,
-        unix: u64,
-    ) -> Result<(Self, Option<Event>), ConfigError> {
-        let (mut event, mut phase) = (None, 0);
-        let keyring = match &config.keys_from {
-            KeysFrom::EnvoyCluster(_) => Source::new(KEYRING),
-            KeysFrom::Given { member, document } => {
-                let loaded = Loaded::parse(document, config, crypto, rng, unix)
-                    .map_err(|problem| ConfigError::new(*member, problem))?;
-                phase = loaded.keyring.timetable().place(unix);
-                event = Some(Event::KeyringLoaded { kids: loaded.kids(unix), next: loaded.next_change(unix) });
-                Source::constant(Arc::new(loaded))
-            }
-        };
+        now: Now,
+    ) -> Result<(Self, Vec<Event>), ConfigError> {
+        let (our_keys, events) = OurKeys::new(config, crypto, rng, now)?;
         let key_caches = config.trusted_issuers.iter().map(|issuer| match &issuer.jwks {
             JwksFrom::EnvoyCluster(fetch) => KeyCache::fetched(fetch),
             JwksFrom::Inline(keys) => KeyCache::constant(keys.clone()),
         });
-        let key_caches = key_caches.collect();
-        let last_fetches = config.trusted_issuers.iter().map(|_| None).collect();
         let sources = Self {
-            keyring,
-            keyring_read: unix,
-            key_caches,
-            last_fetches,
-            keyring_problem: None,
-            phase,
+            begun: now.monotonic,
+            our_keys,
+            key_caches: key_caches.collect(),
+            last_fetches: config.trusted_issuers.iter().map(|_| None).collect(),
+            read_elsewhere: Vec::new(),
             out_of_reach: Vec::new(),
         };
-        Ok((sources, event))
+        Ok((sources, events))
     }
 
     /// Our keys.
     pub(crate) fn keyring(&self, now: Monotonic) -> State<'_, Arc<Loaded>> {
-        self.keyring.state(now)
+        self.our_keys.state(now)
     }
 
-    /// What there is to say when a moment of the keyring's timetable has come.
-    pub(crate) fn turn(&mut self, now: Now) -> Option<Event> {
-        let State::Ready(loaded) = self.keyring.state(now.monotonic) else { return None };
-        let place = loaded.keyring.timetable().place(now.unix);
-        if core::mem::replace(&mut self.phase, place) == place {
-            return None;
-        }
-        Some(Event::KeyringTurned { kids: loaded.kids(now.unix), next: loaded.next_change(now.unix) })
+    /// The events of what has come by the clock alone: a moment of our keyring's timetable, and another try of a keyring that
+    /// is given with the configuration.
+    pub(crate) fn turn(&mut self, config: &Config, crypto: &dyn Crypto, rng: &mut Rng, now: Now) -> Vec<Event> {
+        let mut events = self.our_keys.turn(config, now);
+        let read = self.our_keys.read_given(config, crypto, rng, now);
+        events.extend(read.into_iter().map(|event| self.judged(event, SourceKey::Keyring, false, config, now)));
+        events
     }
 
     /// Goes on with our keyring, if it does under this configuration too, and with the key sets that another one has read
-    /// from the same places. Says what there is to say of the keyring.
+    /// from the same places. Gives the events of our keyring.
     pub(crate) fn inherit(
         &mut self,
         config: &Config,
@@ -114,7 +95,7 @@ impl Sources {
         crypto: &dyn Crypto,
         rng: &mut Rng,
         now: Now,
-    ) -> Option<Event> {
+    ) -> Vec<Event> {
         let entries = config.trusted_issuers.iter().zip(&mut self.key_caches).zip(&mut self.last_fetches);
         for ((issuer, cache), last) in entries {
             let JwksFrom::EnvoyCluster(fetch) = &issuer.jwks else { continue };
@@ -127,45 +108,16 @@ impl Sources {
                 });
             }
         }
-        if config.keys_from != config_before.keys_from {
-            return None;
+        if config.issuer != config_before.issuer {
+            return Vec::new();
         }
-        let own = match self.keyring.state(now.monotonic) {
-            State::Ready(own) => Some(Arc::clone(own)),
-            _ => None,
-        };
-        let mut event = None;
-        self.keyring.inherit(&before.keyring, |loaded| {
-            // Of several that hand over the same document, it is opened and tried once.
-            if let Some(own) = own.filter(|own| own.is_like(loaded)) {
-                return Some(own);
-            }
-            match loaded.under(config, crypto, rng, now.unix) {
-                Ok(loaded) => {
-                    let (kids, next) = (loaded.kids(now.unix), loaded.next_change(now.unix));
-                    event = Some(Event::KeyringLoaded { kids, next });
-                    Some(Arc::new(loaded))
-                }
-                Err(problem) => {
-                    let problem = format!("what was in use is none for this configuration: {problem}");
-                    event = Some(Event::KeyringFailed { problem, repeated: false });
-                    None
-                }
-            }
-        });
-        if let State::Ready(loaded) = self.keyring.state(now.monotonic) {
-            self.keyring_read = before.keyring_read;
-            self.phase = loaded.keyring.timetable().place(now.unix);
-        }
-        event
+        self.our_keys.inherit(config, &before.our_keys, crypto, rng, now)
     }
 
     /// What there is to measure.
     pub(crate) fn gauges(&self, config: &Config, now: Now) -> Vec<Gauge> {
         let mut gauges = Vec::new();
-        if let State::Ready(loaded) = self.keyring.state(now.monotonic) {
-            loaded.gauges(self.keyring_read, now.unix).gauges(&mut gauges);
-        }
+        self.our_keys.gauges(now, &mut gauges);
         for (issuer, last) in config.trusted_issuers.iter().zip(&self.last_fetches) {
             if let Some(last) = last {
                 last.gauges(&issuer.name, &mut gauges);
@@ -179,32 +131,34 @@ impl Sources {
         self.key_caches.get_mut(index)
     }
 
-    /// The key of that id, of the trusted issuer in that place.
-    pub(crate) fn key_of(&self, index: usize, kid: &str, now: Monotonic) -> Option<&VerifyingKey> {
-        self.key_caches.get(index)?.key(kid, now)
+    /// The key of that id for that algorithm, of the trusted issuer in that place.
+    pub(crate) fn key_of(
+        &self,
+        index: usize,
+        kid: &str,
+        algorithm: Algorithm,
+        now: Monotonic,
+    ) -> Option<&VerifyingKey> {
+        self.key_caches.get(index)?.key(kid, algorithm, now)
     }
 
-    /// Whether a fetch is in flight or due that somebody may wait for.
+    /// Whether the trusted issuer in that place publishes a key of that id with this `SubjectPublicKeyInfo`.
+    pub(crate) fn publishes(&self, index: usize, kid: &str, spki: &[u8], now: Monotonic) -> bool {
+        self.key_caches.get(index).is_some_and(|cache| cache.publishes(kid, spki, now))
+    }
+
+    /// Whether a fetch is in flight or due that a request may wait for.
     pub(crate) fn is_pending(&self, key: SourceKey, now: Monotonic) -> bool {
         match key {
-            SourceKey::Keyring => self.keyring.is_pending(now) && !matches!(self.keyring.state(now), State::Ready(_)),
+            SourceKey::Keyring => self.our_keys.is_pending(now),
             SourceKey::Jwks(index) => self.key_caches.get(index).is_some_and(|cache| cache.is_pending(now)),
         }
     }
 
     /// A fetch that is due, if any.
     pub(crate) fn poll(&mut self, config: &Config, now: Monotonic, random: u32) -> Option<Fetch> {
-        if let KeysFrom::EnvoyCluster(cluster) = &config.keys_from
-            && let Some(attempt) = self.keyring.poll(now, random)
-        {
-            return Some(Fetch {
-                id: FetchId::new(SourceKey::Keyring, attempt),
-                cluster: cluster.clone(),
-                authority: "signing-keys".to_string(),
-                path: "/".to_string(),
-                accept: "*/*",
-                timeout: KEYRING.timeout,
-            });
+        if let Some(fetch) = self.our_keys.poll(config, now, random) {
+            return Some(fetch);
         }
         if !config.serve.tokens {
             return None;
@@ -227,8 +181,14 @@ impl Sources {
         None
     }
 
-    /// Takes what came of a fetch, and says what there is to say of it: nothing of one that nobody waits for. `asked` is
-    /// whether anybody has asked for anything yet: a VM that serves nobody may be one that can reach nothing.
+    /// Takes note that another VM of this host has read an entry, in seconds since 1970.
+    pub(crate) fn read_elsewhere(&mut self, key: SourceKey, at: u64) {
+        self.read_elsewhere.retain(|(other, _)| *other != key);
+        self.read_elsewhere.push((key, at));
+    }
+
+    /// Takes what came of a fetch, and gives its events: none of a fetch that is not in flight. `asked` is whether this VM has
+    /// ever had a request: one that serves nobody may reach less than others.
     #[allow(clippy::too_many_arguments, reason = "all of them are what the reissuer has")]
     pub(crate) fn fetched(
         &mut self,
@@ -239,43 +199,67 @@ impl Sources {
         rng: &mut Rng,
         now: Now,
         asked: bool,
-    ) -> Option<Event> {
-        let event = match id.key {
-            SourceKey::Keyring => self.keyring_fetched(id.attempt(), answer, config, crypto, rng, now),
-            SourceKey::Jwks(index) => self.jwks_fetched(index, id.attempt(), answer, config, now, rng.next_u32()),
-        }?;
-        let out_of_reach = matches!(answer, Answer::Response { status: 503, .. });
+    ) -> Vec<Event> {
+        let events = match id.key {
+            SourceKey::Keyring => self.our_keys.fetched(id.attempt(), answer, config, crypto, rng, now),
+            SourceKey::Jwks(index) => {
+                self.jwks_fetched(index, id.attempt(), answer, config, now, rng.next_u32()).into_iter().collect()
+            }
+        };
+        let is_unreached = !asked && matches!(answer, Answer::Response { status: 503, .. });
+        events.into_iter().map(|event| self.judged(event, id.key, is_unreached, config, now)).collect()
+    }
+
+    /// A failure as it is to be told. It is an alarm once there have been no keys for a minute. Until then, one that this VM alone
+    /// may have, because it does not serve, is none; and never if another VM reads what this one cannot reach.
+    fn judged(&mut self, event: Event, key: SourceKey, is_unreached: bool, config: &Config, now: Now) -> Event {
+        let missing_for = self.missing_for(key, now.monotonic);
+        let is_missing = missing_for.is_some_and(|missing| missing >= PATIENCE);
+        let recently = 2_u64.saturating_mul(key.lifetime(config).as_secs()).max(PATIENCE.as_secs());
+        let elsewhere = self.read_elsewhere.iter().find(|(other, _)| *other == key).map_or(0, |(_, at)| *at);
+        let is_spare = now.unix.saturating_sub(elsewhere) <= recently;
+        let is_early = missing_for.is_some() && now.monotonic.saturating_sub(self.begun) < PATIENCE;
+        let is_excused = is_unreached && (is_spare || is_early);
         match event {
-            Event::KeyringFailed { problem, .. } if out_of_reach && !asked => {
-                // Not said to have failed, so the next time is the first.
-                self.keyring_problem = None;
-                Some(self.idle("signing keys", problem, id.key))
+            Event::KeyringFailed { problem, .. } if is_excused => {
+                self.our_keys.forget_problem();
+                self.unreached("signing keys".to_string(), problem, key)
             }
-            Event::IssuerKeysFailed { issuer, problem, .. } if out_of_reach && !asked => {
-                Some(self.idle(&format!("keys of issuer={issuer}"), problem, id.key))
+            Event::IssuerKeysFailed { issuer, problem, .. } if is_excused => {
+                self.unreached(format!("keys of issuer={issuer}"), problem, key)
             }
-            event => Some(event),
+            Event::KeyringFailed { problem, repeated, .. } => {
+                Event::KeyringFailed { problem, repeated, missing: is_missing }
+            }
+            Event::IssuerKeysFailed { issuer, cause, problem, .. } => {
+                Event::IssuerKeysFailed { issuer, cause, problem, missing: is_missing }
+            }
+            event => event,
         }
     }
 
-    fn idle(&mut self, what: &str, problem: String, key: SourceKey) -> Event {
+    fn missing_for(&self, key: SourceKey, now: Monotonic) -> Option<Duration> {
+        match key {
+            SourceKey::Keyring => self.our_keys.missing_for(self.begun, now),
+            SourceKey::Jwks(index) => self.key_caches.get(index)?.missing_for(self.begun, now),
+        }
+    }
+
+    fn unreached(&mut self, what: String, problem: String, key: SourceKey) -> Event {
         let repeated = self.out_of_reach.contains(&key);
         if !repeated {
             self.out_of_reach.push(key);
         }
-        Event::OutOfReach { what: what.to_string(), problem, repeated }
+        Event::OutOfReach { what, problem, repeated }
     }
 
     /// When something is due next, if nothing happens before.
     pub(crate) fn next_poll(&self, config: &Config) -> Monotonic {
-        let mut next = Duration::MAX;
-        if matches!(config.keys_from, KeysFrom::EnvoyCluster(_)) {
-            next = self.keyring.next_poll();
+        let next = self.our_keys.next_poll();
+        if !config.serve.tokens {
+            return next;
         }
-        if config.serve.tokens {
-            next = self.key_caches.iter().fold(next, |next, cache| next.min(cache.next_poll()));
-        }
-        next
+        self.key_caches.iter().fold(next, |next, cache| next.min(cache.next_poll()))
     }
 
     fn jwks_fetched(
@@ -290,10 +274,7 @@ impl Sources {
         let cache = self.key_caches.get_mut(index)?;
         let trusted = config.trusted_issuers.get(index)?;
         let issuer = trusted.name.clone();
-        let parsed = answer
-            .document()
-            .and_then(|document| KeySet::parse(document).map_err(|problem| (FetchFailure::Document, problem)));
-        match parsed {
+        match usable_keys(answer, trusted) {
             Ok(keys) => {
                 let kids: Vec<String> = keys.kids().map(ToString::to_string).collect();
                 let refused = keys.refused().to_vec();
@@ -313,66 +294,61 @@ impl Sources {
             }
             Err((cause, problem)) => {
                 let failed = cache.source().fail(attempt, now.monotonic, random);
-                failed.then_some(Event::IssuerKeysFailed { issuer, cause, problem })
-            }
-        }
-    }
-
-    fn keyring_fetched(
-        &mut self,
-        attempt: u64,
-        answer: Answer<'_>,
-        config: &Config,
-        crypto: &dyn Crypto,
-        rng: &mut Rng,
-        now: Now,
-    ) -> Option<Event> {
-        let random = rng.next_u32();
-        let current = match self.keyring.state(now.monotonic) {
-            State::Ready(loaded) => Some(Arc::clone(loaded)),
-            _ => None,
-        };
-        let document = answer.document().map_err(|(_, problem)| format!("{problem}; {NO_KEY}"));
-        let loaded = document.and_then(|document| match current {
-            Some(current) if current.is_of(document) => Ok((current, false)),
-            _ => Loaded::parse(document, config, crypto, rng, now.unix).map(|loaded| (Arc::new(loaded), true)),
-        });
-        match loaded {
-            Ok((loaded, changed)) => {
-                let (kids, next) = (loaded.kids(now.unix), loaded.next_change(now.unix));
-                let place = loaded.keyring.timetable().place(now.unix);
-                if !self.keyring.succeed(attempt, loaded, now.monotonic, random) {
-                    return None;
-                }
-                self.keyring_problem = None;
-                self.keyring_read = now.unix;
-                if !changed {
-                    return Some(Event::KeyringUnchanged);
-                }
-                self.phase = place;
-                Some(Event::KeyringLoaded { kids, next })
-            }
-            Err(problem) => {
-                if !self.keyring.fail(attempt, now.monotonic, random) {
-                    return None;
-                }
-                let repeated = self.keyring_problem.as_ref() == Some(&problem);
-                self.keyring_problem = Some(problem.clone());
-                Some(Event::KeyringFailed { problem, repeated })
+                failed.then_some(Event::IssuerKeysFailed { issuer, cause, problem, missing: false })
             }
         }
     }
 }
 
+/// The key set of an answer. One in which the issuer has no key that it may use is as good as none: it would refuse every token.
+fn usable_keys(answer: Answer<'_>, trusted: &TrustedIssuer) -> Result<KeySet, (FetchFailure, String)> {
+    let document = answer.document().map_err(|(cause, problem)| match &trusted.jwks {
+        JwksFrom::EnvoyCluster(fetch) => (cause, with_counters(problem, fetch)),
+        JwksFrom::Inline(_) => (cause, problem),
+    })?;
+    let keys = KeySet::parse(document).map_err(|problem| (FetchFailure::Document, problem))?;
+    if keys.has_key_for(&trusted.algorithms) {
+        return Ok(keys);
+    }
+    let mut problem = "a key set without a usable key".to_string();
+    for RefusedKey { kid, why } in keys.refused().iter().take(MAX_NAMED) {
+        problem.push_str(&format!("; kid={} ({why})", Quoted(kid.as_deref().unwrap_or(""))));
+    }
+    for kid in keys.kids().take(MAX_NAMED) {
+        problem.push_str(&format!("; kid={} (not of the issuer's algorithms)", Quoted(kid)));
+    }
+    Err((FetchFailure::NoUsableKey, problem))
+}
+
+/// Where Envoy hides why a connection failed, the counters that tell.
+fn with_counters(problem: String, fetch: &JwksFetch) -> String {
+    if !problem.contains("remote connection failure") || problem.contains("transport failure reason") {
+        return problem;
+    }
+    let cluster = &fetch.cluster;
+    format!(
+        "{problem}; Envoy's counters tell why: cluster.{cluster}.ssl.fail_verify_error (CA or expiry), \
+         cluster.{cluster}.ssl.fail_verify_san (name), cluster.{cluster}.ssl.connection_error (no TLS), \
+         else cluster.{cluster}.upstream_cx_connect_fail (no connection)"
+    )
+}
+
 impl SourceKey {
     /// How long a fetch of it may take.
     pub(crate) fn timeout(self, config: &Config) -> Duration {
-        match self {
-            Self::Keyring => KEYRING.timeout,
-            Self::Jwks(index) => match config.trusted_issuers.get(index).map(|issuer| &issuer.jwks) {
-                Some(JwksFrom::EnvoyCluster(fetch)) => fetch.timeout,
-                _ => Duration::ZERO,
-            },
+        self.jwks(config).map_or(our_keys::TIMEOUT, |fetch| fetch.timeout)
+    }
+
+    /// After which it is read again.
+    fn lifetime(self, config: &Config) -> Duration {
+        self.jwks(config).map_or(Duration::ZERO, |fetch| fetch.lifetime)
+    }
+
+    fn jwks(self, config: &Config) -> Option<&JwksFetch> {
+        let Self::Jwks(index) = self else { return None };
+        match config.trusted_issuers.get(index).map(|issuer| &issuer.jwks) {
+            Some(JwksFrom::EnvoyCluster(fetch)) => Some(fetch),
+            _ => None,
         }
     }
 }

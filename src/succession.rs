@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use crate::config::MAX_TTL;
 use crate::crypto::VerifyingKey;
 use crate::error::Quoted;
 use crate::keyring::Keyring;
@@ -25,6 +26,8 @@ pub struct Succession {
     published: Vec<Published>,
     /// Keys with tokens that may be valid
     alive: Vec<Alive>,
+    /// The key that signed when it was last observed
+    signing: Option<Id>,
     /// The last time that was observed, in seconds since 1970
     last: Option<u64>,
 }
@@ -90,6 +93,16 @@ impl Succession {
         });
         self.published = published.collect();
 
+        // The key that signed at the last time has signed until its turn ended, or until now where this keyring does not know.
+        if let Some(id) = self.signing.take() {
+            let known =
+                keyring.place_of(&id.kid, &id.spki).and_then(|place| keyring.timetable().tokens_until(place, now));
+            let until = match known {
+                Some((until, true)) => until,
+                _ => now.saturating_add(MAX_TTL.as_secs()),
+            };
+            self.keep(Alive { id, until, signed: true });
+        }
         let mut gaps = Vec::new();
         self.alive.retain(|key| {
             let withdrawn = key.until > now && !self.published.iter().any(|published| published.id == key.id);
@@ -114,7 +127,14 @@ impl Succession {
                 self.keep(Alive { id: Id::of(kid, key), until, signed });
             }
         }
+        self.signing = phase.signing.and_then(|place| keyring.key(place)).map(|(kid, key)| Id::of(kid, key));
         gaps
+    }
+
+    /// Whether it has observed something later than another one.
+    #[must_use]
+    pub fn is_later(&self, other: &Self) -> bool {
+        self.last > other.last
     }
 
     fn keep(&mut self, key: Alive) {

@@ -71,11 +71,13 @@ pub struct UnverifiedToken<'a> {
     signature: Vec<u8>,
 }
 
-/// A token whose claims would do for this issuer at this time, if its signature were good.
+/// A token whose claims would do at this time, if its signature were good: for some trusted issuers of its `iss`.
 #[derive(Clone, PartialEq)]
 pub struct PlausibleToken<'a> {
     token: UnverifiedToken<'a>,
     subject: SubjectClaims,
+    /// Their places in the configuration
+    issuers: Vec<usize>,
 }
 
 /// A token whose claims and signature were verified: what an issued token may be made from.
@@ -184,13 +186,40 @@ impl<'a> UnverifiedToken<'a> {
     /// # Errors
     /// [`Rejection`] naming the first claim that will not do. `exp`, `iat`, `aud` and `sub` are required.
     pub fn examine(self, issuer: &TrustedIssuer, now: u64) -> Result<PlausibleToken<'a>, Rejection> {
-        if !issuer.algorithms.contains(&self.header.algorithm) {
-            return Err(Rejection::UnsupportedAlgorithm);
+        self.examine_by([(0, issuer)], now)
+    }
+
+    /// Checks everything that can be checked without a key, against trusted issuers with their places in the configuration. Those
+    /// that would take it are its [`PlausibleToken::issuers`]: several clusters may have one `iss`.
+    ///
+    /// # Errors
+    /// [`Rejection`] of the first issuer with its `iss`, where none would take it.
+    pub(crate) fn examine_by<'i>(
+        self,
+        issuers: impl IntoIterator<Item = (usize, &'i TrustedIssuer)>,
+        now: u64,
+    ) -> Result<PlausibleToken<'a>, Rejection> {
+        let claimed = self.claimed_issuer()?;
+        let mut would_take = Vec::with_capacity(1);
+        let (mut subject, mut refused) = (None, None);
+        for (place, issuer) in issuers.into_iter().filter(|(_, issuer)| issuer.issuer == claimed) {
+            let examined = if issuer.algorithms.contains(&self.header.algorithm) {
+                SubjectClaims::of(&self.claims, issuer, now)
+            } else {
+                Err(Rejection::UnsupportedAlgorithm)
+            };
+            match examined {
+                Ok(claims) => {
+                    would_take.push(place);
+                    subject = Some(claims);
+                }
+                Err(rejection) => refused = refused.or(Some(rejection)),
+            }
         }
-        if self.claimed_issuer()? != issuer.issuer {
-            return Err(Rejection::UnknownIssuer);
+        match subject {
+            Some(subject) => Ok(PlausibleToken { token: self, subject, issuers: would_take }),
+            None => Err(refused.unwrap_or(Rejection::UnknownIssuer)),
         }
-        Ok(PlausibleToken { subject: SubjectClaims::of(&self.claims, issuer, now)?, token: self })
     }
 }
 
@@ -199,6 +228,22 @@ impl PlausibleToken<'_> {
     #[must_use]
     pub const fn kid(&self) -> &Text {
         &self.token.header.kid
+    }
+
+    /// The trusted issuers that would take it, by their places in the configuration. The key that verifies it decides between them.
+    pub(crate) fn issuers(&self) -> &[usize] {
+        &self.issuers
+    }
+
+    /// Its `alg`, which these issuers may use.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.token.header.algorithm
+    }
+
+    /// The SHA-256 of all of it.
+    pub(crate) const fn sha256(&self) -> Fingerprint {
+        self.token.sha256
     }
 
     /// Its `sub`, which is not to be believed yet.
@@ -228,25 +273,42 @@ impl PlausibleToken<'_> {
         self.verify_unless(None, key, crypto)
     }
 
-    /// The same, without crypto where this very token was verified by this very key before.
+    /// Checks the signature, without crypto where this very token was verified by this very key before.
     ///
     /// # Errors
     /// As [`PlausibleToken::verify`].
     pub fn verify_unless(
         self,
-        proof: Option<&Proof>,
+        known: Option<&Proof>,
         key: &VerifyingKey,
         crypto: &dyn Crypto,
     ) -> Result<SubjectToken, Rejection> {
+        let proof = self.prove(known, key, crypto)?;
+        self.proven(proof)
+    }
+
+    /// Checks the signature as [`PlausibleToken::verify_unless`] does, and gives the proof alone: another key may be the right one.
+    pub(crate) fn prove(
+        &self,
+        known: Option<&Proof>,
+        key: &VerifyingKey,
+        crypto: &dyn Crypto,
+    ) -> Result<Proof, Rejection> {
         self.check_signature_form(key)?;
-        let Self { token, subject } = self;
-        let proof = match proof.filter(|proof| proof.is_of(token.sha256, key)) {
-            Some(proof) => proof.clone(),
-            None => {
-                crypto.verify(key, token.signing_input, &token.signature).map_err(|_| Rejection::BadSignature)?;
-                Proof { token: token.sha256, key: key.shared_spki() }
-            }
-        };
+        let token = &self.token;
+        if let Some(proof) = known.filter(|proof| proof.is_of(token.sha256, key)) {
+            return Ok(proof.clone());
+        }
+        crypto.verify(key, token.signing_input, &token.signature).map_err(|_| Rejection::BadSignature)?;
+        Ok(Proof { token: token.sha256, key: key.shared_spki() })
+    }
+
+    /// The verified token, by a proof of this one.
+    pub(crate) fn proven(self, proof: Proof) -> Result<SubjectToken, Rejection> {
+        let Self { token, subject, .. } = self;
+        if proof.token != token.sha256 {
+            return Err(Rejection::BadSignature);
+        }
         Ok(SubjectToken { subject, claims: token.claims, proof })
     }
 }
@@ -255,6 +317,11 @@ impl Proof {
     /// Whether it is that this key has verified the token of this SHA-256.
     pub(crate) fn is_of(&self, token: Fingerprint, key: &VerifyingKey) -> bool {
         self.token == token && *self.key == *key.spki_der()
+    }
+
+    /// The `SubjectPublicKeyInfo` of the key that verified it.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
     }
 
     /// The SHA-256 of the token.

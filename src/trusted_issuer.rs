@@ -17,6 +17,8 @@ pub struct TrustedIssuer {
     pub name: Text,
     /// Exactly the `iss` of its tokens
     pub issuer: String,
+    /// Stands before `sub` in what is issued for its tokens; empty where it is the only cluster
+    pub subject_prefix: String,
     /// `aud` must hold one of these
     pub audiences: Vec<String>,
     /// `alg` must be one of these
@@ -50,6 +52,19 @@ impl TrustedIssuer {
         issuer.check(issuer.string()? != ours.as_str(), "is our own issuer: we do not take what we issued")?;
         let issuer = issuer.text(255)?.to_string();
 
+        let subject_prefix = match section.optional("subject_prefix") {
+            Some(prefix) => {
+                let text = prefix.text(64)?;
+                let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/".contains(&byte));
+                prefix.check(plain, "may have letters, digits and -._:/")?;
+                // A pattern for the service accounts of one cluster must not match those of another.
+                prefix
+                    .check(!text.starts_with("system:"), "must not begin with system:, as subjects of Kubernetes do")?;
+                text.to_string()
+            }
+            None => String::new(),
+        };
+
         let audiences = section.required("audiences")?;
         let list = audiences.list(|audience| Ok(audience.text(255)?.to_string()))?;
         audiences.check(!list.is_empty(), "must not be empty: a token made for somebody else would be taken")?;
@@ -70,9 +85,16 @@ impl TrustedIssuer {
         let max_token_age =
             section.duration("max_token_age", Duration::from_secs(36 * 3600), Duration::from_secs(60)..=days(400))?;
         let leeway = section.duration("leeway", Duration::from_secs(30), Duration::ZERO..=Duration::from_secs(300))?;
-        let jwks = JwksFrom::from_section(section.required("jwks")?.section()?)?;
+        let jwks = section.required("jwks")?;
+        let at = jwks.error("");
+        let jwks = JwksFrom::from_section(jwks.section()?)?;
+        if let JwksFrom::Inline(keys) = &jwks
+            && !keys.has_key_for(&algorithms)
+        {
+            return Err(ConfigError::new(at.path, "has no usable key of an algorithm that this issuer may use"));
+        }
         section.finish()?;
-        Ok(Self { name, issuer, audiences, algorithms, max_token_age, leeway, jwks })
+        Ok(Self { name, issuer, subject_prefix, audiences, algorithms, max_token_age, leeway, jwks })
     }
 }
 
@@ -82,6 +104,14 @@ impl JwksFrom {
         match self {
             Self::EnvoyCluster(fetch) => fetch.stale_limit.max(fetch.lifetime),
             Self::Inline(_) => Duration::MAX,
+        }
+    }
+
+    /// Whether both read one cluster's keys: the same document, or equal key sets in the configuration.
+    pub(crate) fn has_the_keys_of(&self, other: &Self) -> bool {
+        match other {
+            Self::EnvoyCluster(fetch) => self.is_from(fetch),
+            Self::Inline(keys) => matches!(self, Self::Inline(own) if own.is_equal(keys)),
         }
     }
 

@@ -65,8 +65,12 @@ fn an_error_names_the_member_by_its_path() {
     namesake["name"] = json!("kubernetes");
     namesake["issuer"] = json!("https://elsewhere.example.com");
     let unusable = json!({ "keys": [{ "kty": "oct", "kid": "a", "k": "AAAA" }] });
-    let cases: [(&str, Value, &str); 26] = [
-        ("/trusted_issuers/1", second, "trusted_issuers[1].issuer: is the issuer of an earlier entry"),
+    let cases: [(&str, Value, &str); 28] = [
+        (
+            "/trusted_issuers/1",
+            second,
+            "trusted_issuers[1].issuer: is the issuer of trusted_issuers[0], with the same keys",
+        ),
         ("/trusted_issuers/1", namesake, "trusted_issuers[1].name: is the name of an earlier entry"),
         (
             "/trusted_issuers/0/jwks",
@@ -83,7 +87,7 @@ fn an_error_names_the_member_by_its_path() {
         ("/policies", json!([]), "policies: is not a setting of this version"),
         ("/serve", json!(["keys"]), "serve: takes \"documents\" and \"tokens\""),
         ("/signing_keys/from", json!({}), "signing_keys.from: takes exactly one of"),
-        ("/signing_keys/from", json!({ "env": "KEYS" }), "signing_keys.from.env: no such variable"),
+        ("/signing_keys/from", json!({ "env": "" }), "signing_keys.from.env: must not be empty"),
         ("/signing_keys/publish_ahead", json!("1s"), "signing_keys.publish_ahead: must not be shorter"),
         ("/trusted_issuers/0/audiences", json!([]), "trusted_issuers[0].audiences: must not be empty"),
         ("/trusted_issuers/0/algorithms", json!(["HS256"]), "trusted_issuers[0].algorithms[0]: must be one of"),
@@ -95,6 +99,12 @@ fn an_error_names_the_member_by_its_path() {
         ("/issuer", json!("https://IDP.example.com"), "issuer: must have a host name in lower case"),
         ("/claims", json!({ "set": { "kubernetes.io": 1 } }), "claims.set[\"kubernetes.io\"]: is copied as well"),
         ("/claims/copy", json!(["sub"]), "claims.copy[0]: is always written by us"),
+        (
+            "/claims/copy",
+            json!(["azp"]),
+            "claims.copy[0]: may not be in an issued token: AWS compares azp in place of aud",
+        ),
+        ("/claims", json!({ "set": { "azp": "x" } }), "claims.set[\"azp\"]: may not be in an issued token"),
         ("/claims/copy", json!(["https://aws.amazon.com/tags"]), "claims.copy[0]: may not be set by another"),
     ];
     for (pointer, value, expected) in cases {

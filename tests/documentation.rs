@@ -94,9 +94,10 @@ fn facts(config: &Config) -> String {
         ttl,
         max_token_bytes,
         worker_percent,
+        allow_plain_http,
         read_forms,
         keys_from,
-        sealing_keys,
+        sealing,
         documents_max_age,
         publish_ahead,
         trusted_issuers,
@@ -104,12 +105,13 @@ fn facts(config: &Config) -> String {
     } = config;
     let keys_from = match keys_from {
         KeysFrom::EnvoyCluster(cluster) => cluster.as_str(),
-        KeysFrom::Given { member, .. } => member,
+        KeysFrom::Environment { variable, .. } => variable,
+        KeysFrom::Inline(_) => "inline",
     };
     format!(
-        "{issuer:?} {routes:?} {serve:?} {audiences:?} {ttl:?} {max_token_bytes} {worker_percent} {read_forms} {keys_from} {} \
+        "{issuer:?} {routes:?} {serve:?} {audiences:?} {ttl:?} {max_token_bytes} {worker_percent} {allow_plain_http} {read_forms} {keys_from} {} \
          {documents_max_age:?} {publish_ahead:?} {trusted_issuers:?} {claims:?}",
-        sealing_keys.is_some()
+        sealing.is_some()
     )
 }
 

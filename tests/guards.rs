@@ -21,7 +21,7 @@ use chacha20::rand_core::{Rng as _, SeedableRng as _};
 use jwt_reissuer::crypto::{BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey};
 use jwt_reissuer::error::Rejection;
 use jwt_reissuer::event::{Event, Level};
-use jwt_reissuer::http::{Body, Request, Route, Serve};
+use jwt_reissuer::http::{Body, Connection, Request, Route, Serve};
 use jwt_reissuer::keyring::{IssueError, Keyring};
 use jwt_reissuer::token::UnverifiedToken;
 use jwt_reissuer::{Config, MAX_WAITING, Outcome, Reissuer, SourceKey};
@@ -236,7 +236,7 @@ fn a_key_that_fails_its_self_test_is_not_taken_and_the_one_before_goes_on() {
     scenario.pass(10);
     scenario.fetch_what_is_due();
     let failed = scenario.events().into_iter().find_map(|event| match event {
-        Event::KeyringFailed { problem, repeated } => Some((problem, repeated)),
+        Event::KeyringFailed { problem, repeated, .. } => Some((problem, repeated)),
         _ => None,
     });
     assert!(failed.as_ref().is_some_and(|(problem, _)| problem.contains("self-test")), "{failed:?}");
@@ -343,7 +343,7 @@ fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
         let headers = [("authorization", bearer), ("content-type", "application/x-www-form-urlencoded")];
         let route = Route::of(scenario.reissuer.routes(), b"POST", OUR_HOST.as_bytes(), b"/token");
         let headers = headers.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-        Request::new(route, headers, Body::Unread)
+        Request::new(route, Connection::TLS, headers, Body::Unread)
     };
     let (request, garbage) = (form(&bearer), form("Bearer abc"));
     let Outcome::Respond(answer) = scenario.reissuer.handle(&garbage, scenario.now) else {

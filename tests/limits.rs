@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_reissuer::crypto::KeyError;
+use jwt_reissuer::crypto::{Algorithm, KeyError};
 use jwt_reissuer::error::Rejection;
 use jwt_reissuer::http::{Body, Response};
 use jwt_reissuer::jwks::{Find, JwksFetch, KeyCache, KeySet, MAX_DOCUMENT, MAX_KEYS, RefusedKey};
@@ -240,20 +240,28 @@ fn who_has_waited_for_a_fetch_does_not_wait_again_and_the_others_wait_for_the_on
         stale_limit: second(6 * 3600),
     });
     let set = || KeySet::parse(json!({ "keys": [jwk("known")] }).to_string().as_bytes()).unwrap();
-    assert_eq!(cache.find("known", second(0), false), Find::Pending);
-    assert_eq!(cache.find("known", second(0), true), Find::Unavailable { retry_after: 1 });
+    assert_eq!(cache.find("known", Algorithm::Rs256, second(0), false), Find::Pending);
+    assert_eq!(cache.find("known", Algorithm::Rs256, second(0), true), Find::Unavailable { retry_after: 1 });
 
     let first = cache.source().poll(second(0), 0).expect("due at once");
     assert!(cache.source().succeed(first, set(), second(0), 0));
-    assert_eq!(cache.find("known", second(1), false), Find::Found);
-    assert_eq!(cache.find("unknown", second(1), true), Find::Absent, "who has waited causes no fetch");
+    assert_eq!(cache.find("known", Algorithm::Rs256, second(1), false), Find::Found);
+    assert_eq!(
+        cache.find("unknown", Algorithm::Rs256, second(1), true),
+        Find::Absent,
+        "who has waited causes no fetch"
+    );
     assert!(!cache.is_pending(second(1)));
-    assert_eq!(cache.find("unknown", second(1), false), Find::Pending, "the first to ask causes one");
-    assert_eq!(cache.find("another", second(1), false), Find::Pending, "the next is served by the same");
+    assert_eq!(cache.find("unknown", Algorithm::Rs256, second(1), false), Find::Pending, "the first to ask causes one");
+    assert_eq!(
+        cache.find("another", Algorithm::Rs256, second(1), false),
+        Find::Pending,
+        "the next is served by the same"
+    );
 
     let second_fetch = cache.source().poll(second(1), 0).expect("demanded");
-    assert_eq!(cache.find("another", second(2), false), Find::Pending, "in flight");
+    assert_eq!(cache.find("another", Algorithm::Rs256, second(2), false), Find::Pending, "in flight");
     assert!(cache.source().succeed(second_fetch, set(), second(2), 0));
-    assert_eq!(cache.find("unknown", second(2), false), Find::Absent, "ten seconds are not over");
-    assert_eq!(cache.find("known", second(2), false), Find::Found);
+    assert_eq!(cache.find("unknown", Algorithm::Rs256, second(2), false), Find::Absent, "ten seconds are not over");
+    assert_eq!(cache.find("known", Algorithm::Rs256, second(2), false), Find::Found);
 }

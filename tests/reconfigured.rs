@@ -87,20 +87,82 @@ fn a_changed_configuration_signs_with_the_keyring_before_it_though_the_secret_is
 }
 
 #[test]
-fn a_keyring_that_the_changed_configuration_would_refuse_or_that_comes_from_elsewhere_is_not_inherited() {
-    let elsewhere: fn(&mut Value) = |config| config["signing_keys"]["from"] = json!({ "envoy_cluster": "other" });
+fn a_keyring_that_the_changed_configuration_would_refuse_or_that_is_of_another_issuer_is_not_inherited() {
+    let another_issuer: fn(&mut Value) = |config| {
+        fetched_keyring(config);
+        config["issuer"] = "https://reissuer.example.com/other".into();
+    };
     // Where documents alone are served, there is no private key.
     let documents_alone: fn(&mut Value) = |config| {
         fetched_keyring(config);
         config["serve"] = json!(["documents"]);
     };
-    for edit in [elsewhere, documents_alone] {
+    for (edit, path) in [(another_issuer, "/other/openid/v1/jwks"), (documents_alone, "/openid/v1/jwks")] {
         let mut scenario = Scenario::new(fetched_keyring);
         scenario.fetch_what_is_due();
         reconfigured(&mut scenario, edit);
         scenario.keyring = None;
         scenario.fetch_what_is_due();
-        assert_eq!(scenario.send(scenario.request("GET", "/openid/v1/jwks", &[])).status, 503);
+        assert_eq!(scenario.send(scenario.request("GET", path, &[])).status, 503);
+    }
+}
+
+type Place = (&'static str, fn(&mut Value));
+
+/// Configurations whose text is right, and whose keyring cannot be had.
+fn unusable_places() -> [Place; 4] {
+    [
+        ("another cluster", |config| config["signing_keys"]["from"] = json!({ "envoy_cluster": "missing" })),
+        ("a missing variable", |config| config["signing_keys"]["from"] = json!({ "env": "MISSING" })),
+        ("a missing sealing key", |config| {
+            fetched_keyring(config);
+            config["signing_keys"]["sealing_key"] = json!({ "env": "MISSING" });
+        }),
+        ("a sealed keyring in the configuration, and no sealing key", |config| {
+            config["signing_keys"]["sealing_key"] = json!({ "env": "MISSING" });
+        }),
+    ]
+}
+
+#[test]
+fn a_keyring_that_cannot_be_had_any_more_goes_on_from_the_configuration_before_and_alarms() {
+    for (place, edit) in unusable_places() {
+        let mut scenario = Scenario::new(fetched_keyring);
+        scenario.fetch_what_is_due();
+        let document = scenario.send(scenario.request("GET", "/openid/v1/jwks", &[])).body;
+        scenario.keyring = None;
+        scenario.events();
+        reconfigured(&mut scenario, edit);
+        scenario.fetch_what_is_due();
+        let token = scenario.token("cluster-key", |_| ());
+        assert_eq!(scenario.status(&token), 200, "{place}");
+        assert_eq!(scenario.send(scenario.request("GET", "/openid/v1/jwks", &[])).body, document, "{place}");
+        let failed = |event: &Event| matches!(event, Event::KeyringFailed { missing: false, .. });
+        let told = scenario.events();
+        assert!(told.iter().any(failed), "{place}: {told:?}");
+    }
+}
+
+#[test]
+fn without_a_keyring_before_it_a_configuration_whose_keyring_cannot_be_had_answers_503_and_alarms_after_a_minute() {
+    for (place, edit) in unusable_places() {
+        let mut scenario = Scenario::new(edit);
+        scenario.keyring = None;
+        let mut missing = Vec::new();
+        for second in 0..120 {
+            scenario.fetch_what_is_due();
+            let alarms = |event: &Event| matches!(event, Event::KeyringFailed { missing: true, .. });
+            if scenario.events().iter().any(alarms) {
+                missing.push(second);
+            }
+            scenario.pass(1);
+        }
+        assert!(missing.first().is_some_and(|first| (60..=65).contains(first)), "{place}: {missing:?}");
+        assert!(missing.len() > 10, "{place}: {missing:?}");
+        let token = scenario.token("cluster-key", |_| ());
+        let answer = scenario.reissue("/reissue", &token);
+        assert_eq!(answer.status, 503, "{place}");
+        assert!(answer.get("retry-after").is_some());
     }
 }
 
@@ -128,7 +190,7 @@ fn a_configuration_that_the_keyring_in_use_is_none_for_says_so_at_once() {
         fetched_keyring(config);
         config["serve"] = json!(["documents"]);
     });
-    let expected = "what was in use is none for this configuration: ";
+    let expected = "the previous keyring is not valid under this configuration: ";
     let told = scenario.events();
     assert!(
         matches!(told.as_slice(), [Event::KeyringFailed { problem, .. }] if problem.starts_with(expected)),

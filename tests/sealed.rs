@@ -13,6 +13,7 @@ mod scenario;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jwt_reissuer::config::Sealing;
 use jwt_reissuer::event::Event;
 use jwt_reissuer::sealed::{NONCE, PREFIX, SealingKeys};
 use jwt_reissuer::{Answer, Config, Reissuer, SourceKey};
@@ -110,21 +111,39 @@ fn with_environment(edit: impl FnOnce(&mut Value), value: Option<&str>) -> Resul
 }
 
 #[test]
-fn a_configuration_whose_sealing_key_is_not_there_or_no_use_is_refused_by_its_member() {
-    assert!(with_environment(|_| (), Some(OLD)).is_ok());
+fn a_sealing_key_is_named_in_the_configuration_and_stands_in_the_environment_alone() {
+    assert!(
+        with_environment(|_| (), Some(OLD))
+            .is_ok_and(|config| config.sealing.is_some_and(|sealing| sealing.keys.is_ok()))
+    );
     let error = |edit: fn(&mut Value), value| with_environment(edit, value).err().unwrap();
-    assert!(error(|_| (), None).starts_with("signing_keys.sealing_key.env: no such variable in the VM"));
-    assert!(error(|_| (), Some("x")).starts_with("signing_keys.sealing_key.env: must hold 32 bytes"));
     let inline: fn(&mut Value) = |all| all["signing_keys"]["sealing_key"] = json!({ "inline": OLD });
     assert_eq!(error(inline, Some(OLD)), "signing_keys.sealing_key.env: is missing");
     let more: fn(&mut Value) = |all| all["signing_keys"]["sealing_key"]["x"] = 1.into();
     assert_eq!(error(more, Some(OLD)), "signing_keys.sealing_key.x: is not a setting of this version");
 }
 
+#[test]
+fn a_sealing_key_that_is_missing_or_unusable_is_no_fault_of_the_configuration_and_is_named_when_keys_are_read() {
+    for (value, problem) in [
+        (None, "signing_keys.sealing_key.env: SEALING is not set in the VM"),
+        (Some("x"), "signing_keys.sealing_key.env: SEALING must hold 32 bytes in base64"),
+        (Some(""), "signing_keys.sealing_key.env: SEALING is empty"),
+    ] {
+        let config = with_environment(|_| (), value).unwrap();
+        let error = read(config, &sealed(&keys()[1], OLD)).unwrap_err();
+        assert!(error.starts_with(problem), "{error}");
+    }
+}
+
 /// What becomes of a document that is fetched, by a reissuer with this sealing key or with none.
 fn fetched(document: &str, sealing_key: Option<&str>) -> Result<(), String> {
     let mut config = config(|all| all["signing_keys"]["from"] = json!({ "envoy_cluster": "signing_keys" }));
-    config.sealing_keys = sealing_key.map(keys_of);
+    config.sealing = sealing_key.map(|key| Sealing { keys: Ok(keys_of(key)) });
+    read(config, document)
+}
+
+fn read(config: Config, document: &str) -> Result<(), String> {
     let crypto = Box::new(jwt_reissuer::crypto::SoftwareCrypto);
     let mut reissuer = Reissuer::new(config, crypto, [3; 32], BEGINNING).map_err(|error| error.to_string())?;
     let fetch = reissuer.poll_fetch(BEGINNING).expect("the keyring first");

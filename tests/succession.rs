@@ -57,7 +57,14 @@ fn unpublished(kid: &str, published_for: u64) -> Gap {
 #[test]
 fn one_key_in_place_of_another_is_a_gap_on_both_sides() {
     let found = gaps(&[(START, &[key("old", 1, None)]), (START + 10, &[key("new", 2, None)])]);
-    assert_eq!(found, [(START + 10, withdrawn("old", START + LONGEST_LIFE)), (START + 10, unpublished("new", 0))]);
+    assert_eq!(found, [(START + 10, withdrawn("old", START + 10 + LONGEST_LIFE)), (START + 10, unpublished("new", 0))]);
+}
+
+#[test]
+fn a_key_that_has_signed_for_days_is_missed_too() {
+    let at = START + 9 * DAY;
+    let found = gaps(&[(START, from_ref(&key("old", 1, None))), (at, from_ref(&key("new", 2, None)))]);
+    assert_eq!(found, [(at, withdrawn("old", at + LONGEST_LIFE)), (at, unpublished("new", 0))]);
 }
 
 #[test]
@@ -98,7 +105,7 @@ fn a_retired_key_that_signs_again_unpublished_is_a_gap() {
         (START + 2 * DAY + 60, &[first, third]),
     ]);
     let at = START + 2 * DAY + 60;
-    assert_eq!(found, [(at, withdrawn("second", START + 2 * DAY + LONGEST_LIFE)), (at, unpublished("first", 0))]);
+    assert_eq!(found, [(at, withdrawn("second", at + LONGEST_LIFE)), (at, unpublished("first", 0))]);
 }
 
 #[test]
@@ -160,7 +167,7 @@ fn the_same_key_under_another_kid_and_another_key_under_the_same_kid_are_gaps() 
         let kid = changed["kid"].as_str().unwrap();
         assert_eq!(
             found.iter().map(|(_, gap)| gap.clone()).collect::<Vec<_>>(),
-            [withdrawn("old", START + LONGEST_LIFE), unpublished(kid, 0)]
+            [withdrawn("old", START + 10 + LONGEST_LIFE), unpublished(kid, 0)]
         );
     }
 }

@@ -79,6 +79,7 @@ fn trusted(file: &Value) -> TrustedIssuer {
     TrustedIssuer {
         name: "vectors".into(),
         issuer: config["issuer"].as_str().unwrap().into(),
+        subject_prefix: String::new(),
         audiences: strings("audiences"),
         algorithms: strings("algs").iter().map(|name| Algorithm::from_name(name).unwrap()).collect(),
         max_token_age: Duration::from_secs(36 * 3600),
@@ -89,7 +90,9 @@ fn trusted(file: &Value) -> TrustedIssuer {
 
 fn verify(token: &str, keys: &KeySet, issuer: &TrustedIssuer, now: u64) -> Result<SubjectToken, Rejection> {
     let plausible = UnverifiedToken::parse(token.as_bytes(), 8192)?.examine(issuer, now)?;
-    let key = keys.get(plausible.kid()).ok_or_else(|| Rejection::UnknownKey { kid: plausible.kid().to_string() })?;
+    let key = keys
+        .get(plausible.kid(), plausible.algorithm())
+        .ok_or_else(|| Rejection::UnknownKey { kid: plausible.kid().to_string() })?;
     plausible.verify(key, &SoftwareCrypto)
 }
 

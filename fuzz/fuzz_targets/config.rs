@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
     let json: Value = serde_json::from_slice(data).expect("strict JSON is JSON");
     check(&config, &json);
 
-    let given = matches!(config.keys_from, KeysFrom::Given { .. });
+    let inline = matches!(config.keys_from, KeysFrom::Inline(_));
     let routes = config.routes.clone();
     match Reissuer::new(config, Box::new(SoftwareCrypto), [1; 32], NOW) {
         Ok(mut reissuer) => {
@@ -54,7 +54,7 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(reissuer.poll_waiting(now), None);
         }
         Err(error) => {
-            assert!(given, "{error}");
+            assert!(inline, "{error}");
             assert!(error.path.starts_with("signing_keys.from."), "{error}");
         }
     }

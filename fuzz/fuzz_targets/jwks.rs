@@ -15,13 +15,20 @@ fuzz_target!(|data: &[u8]| {
     let members = document["keys"].as_array().expect("a list of keys");
     assert!(!members.is_empty() && members.len() <= MAX_KEYS);
 
-    let kids: Vec<&str> = set.kids().collect();
-    for (index, kid) in kids.iter().enumerate() {
-        assert!(!kids[..index].contains(kid), "two keys of kid {kid:?}");
-        assert_eq!(members.iter().filter(|member| is_usable(member) && member["kid"] == *kid).count(), 1, "{kid:?}");
-        let key = set.get(kid).expect("a kid of the set has a key");
-        let member =
-            members.iter().find(|member| is_usable(member) && member["kid"] == *kid).expect("from the document");
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for (kid, algorithm) in set.kids().flat_map(|kid| Algorithm::ALL.map(|algorithm| (kid, algorithm))) {
+        let key = set.get(kid, algorithm).expect("a kid of the set has a key");
+        if key.algorithm() != algorithm || seen.contains(&(kid, algorithm.name())) {
+            continue;
+        }
+        seen.push((kid, algorithm.name()));
+        let kty = algorithm.key_type().0;
+        let of_kid = |member: &&Value| is_usable(member) && member["kid"] == kid && member["kty"] == kty;
+        let member = members.iter().find(of_kid).expect("from the document");
+        for other in members.iter().filter(of_kid) {
+            let same = ["crv", "n", "e", "x", "y"].iter().all(|name| other.get(name) == member.get(name));
+            assert!(same, "two keys of kid {kid:?} and type {kty}");
+        }
         let jwk: Value = serde_json::from_str(&key.to_jwk(kid).to_text()).expect("a JWK");
         for name in ["kty", "crv", "n", "e", "x", "y"] {
             assert_eq!(jwk.get(name), member.get(name).filter(|_| jwk.get(name).is_some()), "{name} of {kid:?}");

@@ -9,7 +9,7 @@ use chacha20::rand_core::SeedableRng as _;
 use jwt_reissuer::Config;
 use jwt_reissuer::crypto::{Rng, SoftwareCrypto};
 use jwt_reissuer::discovery::Documents;
-use jwt_reissuer::http::{Body, Method, Request, Route, Serve};
+use jwt_reissuer::http::{Body, Connection, Method, Request, Route, Serve};
 use jwt_reissuer::keyring::{Keyring, MAX_DOCUMENT, Terms};
 use jwt_reissuer::timetable::Phase;
 use jwt_reissuer_fuzz::{pair, path};
@@ -86,7 +86,7 @@ fn check_phase(keyring: &Keyring, phase: &Phase) {
     });
     let config = Config::from_json(config.to_string().as_bytes(), &|_| None).expect("a good configuration");
     let documents = Documents::new(&config, keyring, phase);
-    let request = Request::new(Route::NotOurs, NO_HEADERS, Body::None);
+    let request = Request::new(Route::NotOurs, Connection::TLS, NO_HEADERS, Body::None);
     let body = |document: &jwt_reissuer::discovery::Document| -> Value {
         serde_json::from_slice(&document.respond(Method::Get, &request).body).expect("a document is JSON")
     };

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use jwt_reissuer::Config;
-use jwt_reissuer::http::{Asked, Body, Endpoint, Field, MAX_BODY, Method, Request, Route};
+use jwt_reissuer::http::{Asked, Body, Connection, Endpoint, Field, MAX_BODY, Method, Request, Route};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
         2 => Body::TooLarge,
         _ => Body::Read(b"a=b&audience=c".to_vec()),
     };
-    check_request(&Request::new(route, headers.clone(), body.clone()), &headers, &body);
+    check_request(&Request::new(route, Connection::TLS, headers.clone(), body.clone()), &headers, &body);
 });
 
 fn check_route(route: &Route, config: &Config, which: usize, method: &[u8], authority: &[u8], path: &[u8]) {

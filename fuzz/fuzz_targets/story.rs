@@ -8,7 +8,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use jwt_reissuer::crypto::{Crypto, SoftwareCrypto};
 use jwt_reissuer::event::Event;
-use jwt_reissuer::http::{Body, Request, Response, Route};
+use jwt_reissuer::http::{Body, Connection, Request, Response, Route};
 use jwt_reissuer::{Answer, Config, FetchId, MAX_WAITING, Now, Outcome, Reissuer, SourceKey, StreamId};
 use jwt_reissuer_fuzz::issued::Allowed;
 use jwt_reissuer_fuzz::pair;
@@ -214,11 +214,11 @@ impl Host {
             Step::Get { jwks } => {
                 let path = if *jwks { "/openid/v1/jwks" } else { "/.well-known/openid-configuration" };
                 let route = Route::of(self.reissuer.routes(), b"GET", HOST.as_bytes(), path.as_bytes());
-                self.send(Request::new(route, NO_HEADERS, Body::None), Sent::Document);
+                self.send(Request::new(route, Connection::TLS, NO_HEADERS, Body::None), Sent::Document);
             }
             Step::NotOurs => {
                 let route = Route::of(self.reissuer.routes(), b"POST", b"app.example.com", b"/reissue");
-                let request = Request::new(route, NO_HEADERS, Body::None);
+                let request = Request::new(route, Connection::TLS, NO_HEADERS, Body::None);
                 assert_eq!(self.reissuer.handle(&request, self.now), Outcome::Pass);
             }
             Step::Fetch => self.fetch(),
@@ -271,7 +271,7 @@ impl Host {
             headers.push((b"content-type".to_vec(), b"application/x-www-form-urlencoded".to_vec()));
         }
         let body = if form { Body::Unread } else { Body::None };
-        self.send(Request::new(route, headers, body), Sent::Token { text, token: token.clone(), path })
+        self.send(Request::new(route, Connection::TLS, headers, body), Sent::Token { text, token: token.clone(), path })
     }
 
     fn text_of(&self, token: &Token) -> String {
@@ -450,7 +450,7 @@ impl Host {
     /// The JWKS document at this moment.
     fn served(&mut self) -> Vec<u8> {
         let route = Route::of(self.reissuer.routes(), b"GET", HOST.as_bytes(), b"/openid/v1/jwks");
-        match self.reissuer.handle(&Request::new(route, NO_HEADERS, Body::None), self.now) {
+        match self.reissuer.handle(&Request::new(route, Connection::TLS, NO_HEADERS, Body::None), self.now) {
             Outcome::Respond(response) if response.status == 200 => response.body.to_vec(),
             outcome => panic!("{outcome:?}: what was signed cannot be verified"),
         }

@@ -79,7 +79,7 @@ fn judged(token: &[u8], key: &pair::Pair) -> Result<(), Rejection> {
             .unwrap_or_else(|why| panic!("taken here and not by the judge, because of {why}: {header} {claims}"));
     }
 
-    let grant = policy::allow(config, &subject, policy::audience(config, None)?, NOW)?;
+    let grant = policy::allow(config, trusted, &subject, policy::audience(config, None)?, NOW)?;
     let reissued = Claims::of(&subject, &config.claims, config.issuer.as_text(), &grant, NOW, "fresh jti".into());
     let reissued = keyring.issue(&reissued, NOW, &SoftwareCrypto, &mut Rng::from_seed([5; 32])).expect("signed");
     let allowed = Allowed {

@@ -1,8 +1,8 @@
 //! The way of one token through the checks to its reissue.
 
-use alloc::string::ToString as _;
 use alloc::sync::Arc;
 
+use super::verify::Verified;
 use super::{Reissuer, Stop};
 use crate::budget::Turn;
 use crate::claims::{self, Claims};
@@ -12,11 +12,10 @@ use crate::error::Rejection;
 use crate::event::{Event, Fingerprint, Issue};
 use crate::form;
 use crate::http::{Body, Endpoint, Request, Response};
-use crate::jwks::Find;
 use crate::keyring::{IssueError, Keyring};
 use crate::policy;
-use crate::repeats::{Reusable, Signer};
-use crate::source::{SourceKey, State};
+use crate::repeats::{Remembered, Reusable, Signer};
+use crate::source::State;
 use crate::text::Text;
 use crate::token::{IssuedToken, PresentedToken, UnverifiedToken};
 use crate::waiting::WaitsFor;
@@ -30,7 +29,7 @@ impl Reissuer {
         now: Now,
         waited: Option<WaitsFor>,
     ) -> Result<Response, Stop> {
-        request.check_body(endpoint)?;
+        self.check_request(endpoint, request)?;
         let bearer = request.bearer()?;
         // Of the query alone, whatever the token is, so that nothing of the token can be learned by it.
         let audience = policy::audience(&self.config, request.audience()?)?;
@@ -39,6 +38,17 @@ impl Reissuer {
             Stop::Reject(rejection, _) => Stop::Reject(rejection, Some(presented.sha256())),
             stop => stop,
         })
+    }
+
+    /// Checks what belongs to this request and not to its token.
+    ///
+    /// Invariant: every such check stands here or in [`Self::check_form`], before [`Self::issued_before`] is asked. A remembered token
+    /// is given to whoever presents the same subject token, so a request that these checks refuse must never reach the memory.
+    fn check_request(&self, endpoint: Endpoint, request: &Request) -> Result<(), Rejection> {
+        if !request.connection.tls && !self.config.allow_plain_http {
+            return Err(Rejection::PlainHttp);
+        }
+        request.check_body(endpoint)
     }
 
     fn reissue_presented(
@@ -56,49 +66,37 @@ impl Reissuer {
             return Ok(issued.respond(request, now));
         }
 
-        let unverified = UnverifiedToken::of(presented)?;
-        let (index, issuer) =
-            self.config.trusted_issuer(unverified.claimed_issuer()?).ok_or(Rejection::UnknownIssuer)?;
-        let plausible = unverified.examine(issuer, now.unix)?;
-        let issuer = issuer.name.clone();
+        let plausible =
+            UnverifiedToken::of(presented)?.examine_by(self.config.trusted_issuers.iter().enumerate(), now.unix)?;
         self.check_form(endpoint, request)?;
 
-        let key = SourceKey::Jwks(index).into();
-        let cache = self.sources.keys_of(index).ok_or(Rejection::UnknownIssuer)?;
-        match cache.find(plausible.kid(), now.monotonic, waited == Some(key)) {
-            Find::Found => {}
-            Find::Pending => return Err(Stop::Wait(key)),
-            Find::Absent => return Err(Rejection::UnknownKey { kid: plausible.kid().to_string() }.into()),
-            Find::Unavailable { retry_after } => return Err(Rejection::IssuerKeysUnavailable { retry_after }.into()),
-        }
+        let first = self.first_with_key(&plausible, now, waited)?;
         // Our own keys have to be there before the costly part, so that it is done once.
         let loaded = self.loaded(now, waited)?;
         let (signing_kid, signing_key) = self.can_sign(&loaded.keyring, now)?;
-        let kid = plausible.kid().clone();
-        let Some(key) = self.sources.key_of(index, &kid, now.monotonic) else {
-            return Err(Rejection::UnknownKey { kid: kid.to_string() }.into());
-        };
-        plausible.check_signature_form(key)?;
-        // Who has waited, for keys or for this, has its turn now.
+        // A request that has waited, for keys or for this, has its turn now.
         if waited.is_none() {
             let waiting = self.waiting.in_line(now.monotonic, |key| !self.sources.is_pending(key, now.monotonic));
-            if self.budget.turn(index, plausible.claimed_subject(), waiting, now.monotonic)? == Turn::Later {
+            if self.budget.turn(first, plausible.claimed_subject(), waiting, now.monotonic)? == Turn::Later {
                 return Err(Stop::Wait(WaitsFor::Turn));
             }
         }
         self.budget.begin(now.monotonic, waited.is_some());
 
-        let proof = self.repeats.proof(presented.sha256());
-        let subject = plausible.verify_unless(proof, key, &*self.crypto)?;
+        let Verified { issuer: index, proof } = self.verified(&plausible, now, waited)?;
+        let kid = plausible.kid().clone();
+        let subject = plausible.proven(proof)?;
         self.budget.is_for(index, subject.sub());
-        let grant = policy::allow(&self.config, &subject, audience, now.unix)?;
+        let issuer = self.config.trusted_issuers.get(index).ok_or(Rejection::UnknownIssuer)?;
+        let grant = policy::allow(&self.config, issuer, &subject, audience, now.unix)?;
+        let issuer = issuer.name.clone();
         let jti = claims::random_jti(&mut self.rng);
         let claims = Claims::of(&subject, &self.config.claims, self.config.issuer.as_text(), &grant, now.unix, jti);
         let token = self.issue(&loaded.keyring, &claims, now)?;
         let issue = Arc::new(Issue {
             issuer,
             // By itself: what is remembered must not keep the whole token.
-            sub: subject.sub().alone(),
+            sub: grant.sub.alone(),
             audience: grant.audience,
             exp: token.exp,
             jti: claims.jti().clone(),
@@ -124,8 +122,9 @@ impl Reissuer {
         }
         let trusted = self.config.trusted_issuers.get(remembered.issuer)?;
         remembered.times.check(trusted, now.unix).ok()?;
-        let key = self.sources.key_of(remembered.issuer, &remembered.kid, now.monotonic)?;
-        let is_verified = remembered.proof.is_of(token, key);
+        let Remembered { issuer, kid, proof, .. } = remembered;
+        let is_verified = self.sources.publishes(*issuer, kid, proof.key(), now.monotonic)
+            && !self.is_ambiguous(*issuer, kid, proof, now);
         is_verified.then(|| (issued.token.clone(), Arc::clone(&issued.told)))
     }
 
@@ -133,6 +132,9 @@ impl Reissuer {
     fn can_sign<'a>(&self, keyring: &'a Keyring, now: Now) -> Result<(&'a str, &'a VerifyingKey), Rejection> {
         if self.signing_latched {
             return Err(Rejection::SigningLatched);
+        }
+        if self.no_randomness {
+            return Err(Rejection::SigningKeysUnavailable { retry_after: 60 });
         }
         // The wall clock may stand before the first key's turn.
         keyring.signing(now.unix).ok_or(Rejection::SigningKeysUnavailable { retry_after: 60 })

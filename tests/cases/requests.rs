@@ -1,7 +1,7 @@
 //! Cases H: what a client sends.
 
 use jwt_reissuer::Outcome;
-use jwt_reissuer::http::{Body, Request, Response, Route};
+use jwt_reissuer::http::{Body, Connection, Request, Response, Route};
 use serde_json::{Value, json};
 
 use crate::scenario::{OUR_HOST, Scenario, claims_of};
@@ -88,7 +88,7 @@ pub fn spoofed_host(given: &str, expect: &Value) -> Result<(), String> {
         let route = Route::of(scenario.reissuer.routes(), method.as_bytes(), host.as_bytes(), path.as_bytes());
         let fields = [("authorization", bearer.as_str())].into_iter().chain(field);
         let fields = fields.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-        let request = Request::new(route, fields, Body::None);
+        let request = Request::new(route, Connection::TLS, fields, Body::None);
         if host == "evil" {
             // Not a host of ours: it goes where that host's requests go, and nothing is signed.
             return match scenario.reissuer.handle(&request, scenario.now) {

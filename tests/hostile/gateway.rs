@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20::rand_core::SeedableRng as _;
 use jwt_reissuer::crypto::{Crypto as _, Rng, SigningKey, SoftwareCrypto};
 use jwt_reissuer::event::Event;
-use jwt_reissuer::http::{Body, Request, Response, Route};
+use jwt_reissuer::http::{Body, Connection, Request, Response, Route};
 use jwt_reissuer::{Outcome, SourceKey, WaitsFor};
 use p256::pkcs8::EncodePrivateKey as _;
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ impl Gateway {
                 let fetched = json!({ "envoy_cluster": "kubernetes", "authority": "kubernetes.default.svc" });
                 let jwks = if number == 99 { fetched } else { json!({ "inline": one }) };
                 let audiences: Vec<String> = (0..16).map(audience).collect();
-                json!({ "name": format!("i{number}"), "issuer": issuer(number), "audiences": audiences, "jwks": jwks })
+                json!({ "name": format!("i{number}"), "subject_prefix": format!("i{number}:"), "issuer": issuer(number), "audiences": audiences, "jwks": jwks })
             });
             config["trusted_issuers"] = trusted.collect();
         });
@@ -147,7 +147,7 @@ impl Gateway {
         let piece = std::hint::black_box(vec![0_u8; wire.header_bytes() + 10 * wire.headers.len()]);
         let headers = wire.headers.clone();
         drop(piece);
-        Request::new(route, headers, if wire.body.is_some() { Body::Unread } else { Body::None })
+        Request::new(route, Connection::TLS, headers, if wire.body.is_some() { Body::Unread } else { Body::None })
     }
 
     /// Has a request wait for keys.

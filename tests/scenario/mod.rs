@@ -13,7 +13,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20::rand_core::SeedableRng as _;
 use jwt_reissuer::crypto::{BadSignature, Crypto, Rng, SigningFailed, SigningKey, SoftwareCrypto, VerifyingKey};
 use jwt_reissuer::event::Event;
-use jwt_reissuer::http::{Body, Request, Response, Route, Serve};
+use jwt_reissuer::http::{Body, Connection, Request, Response, Route, Serve};
 use jwt_reissuer::keyring::Terms;
 use jwt_reissuer::{Answer, Config, Now, Outcome, Reissuer, SourceKey};
 use rsa::pkcs8::EncodePrivateKey as _;
@@ -158,7 +158,7 @@ impl Scenario {
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
         let route = Route::of(self.reissuer.routes(), method.as_bytes(), OUR_HOST.as_bytes(), path.as_bytes());
         let headers = headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-        Request::new(route, headers, Body::None)
+        Request::new(route, Connection::TLS, headers, Body::None)
     }
 
     /// The answer, with the fetches that it may have to wait for.

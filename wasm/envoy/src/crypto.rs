@@ -22,12 +22,13 @@ thread_local! {
     static PROBED: OnceCell<HostCrypto> = const { OnceCell::new() };
 }
 
-/// Which crypto is used, of the value of [`VARIABLE`].
-pub(crate) fn chosen(variable: Option<String>) -> Result<HostCrypto, String> {
-    match variable.as_deref() {
-        None => Ok(PROBED.with(|probed| probed.get_or_init(HostCrypto::probe).clone())),
-        Some("software") => Ok(HostCrypto::default()),
-        Some(_) => Err(format!("environment variable {VARIABLE}: must be software, or not be set")),
+/// The crypto that the value of [`VARIABLE`] asks for, and whether that value is unknown. An unknown one asks for nothing.
+pub(crate) fn chosen(variable: Option<&str>) -> (HostCrypto, bool) {
+    let probed = || PROBED.with(|probed| probed.get_or_init(HostCrypto::probe).clone());
+    match variable {
+        None => (probed(), false),
+        Some("software") => (HostCrypto::default(), false),
+        Some(_) => (probed(), true),
     }
 }
 

@@ -96,6 +96,13 @@ impl Filter {
 
     /// Takes what came of a fetch.
     pub(crate) fn fetched(&self, id: FetchId, answer: Answer<'_>) {
+        if !matches!(answer, Answer::Response { status: 200, .. }) {
+            // The VM of Envoy's main thread reaches no internal listener, and nothing tells it from those of workers.
+            let gauge = self.reissuer.borrow().last_success(id.key);
+            if let Some(at) = self.observer.borrow_mut().value_of(&gauge) {
+                self.reissuer.borrow_mut().read_elsewhere(id.key, at);
+            }
+        }
         self.reissuer.borrow_mut().handle_fetched(id, answer, now());
         self.outdate();
     }

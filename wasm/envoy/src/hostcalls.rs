@@ -90,6 +90,7 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> u32;
+    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_http_call(
         cluster: *const u8,
@@ -124,6 +125,7 @@ unsafe extern "C" {
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
+    fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
 }
 
 /// Writes a line to Envoy's log.
@@ -169,6 +171,13 @@ pub(crate) fn header(map: Map, name: &str) -> Result<Option<Vec<u8>>, Failed> {
         Err(Failed(NOT_FOUND)) => Ok(None),
         Err(failed) => Err(failed),
     }
+}
+
+/// A property of the current stream by its path; `None` if the stream has none, or the host does not say.
+pub(crate) fn property(path: &[&str]) -> Option<Vec<u8>> {
+    let path = path.join("\0");
+    // SAFETY: see above
+    returned(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }).ok()
 }
 
 /// All headers, as Envoy wrote them.
@@ -271,6 +280,14 @@ pub(crate) fn add(metric: u32, number: i64) -> bool {
 pub(crate) fn record(gauge: u32, value: u64) {
     // SAFETY: no pointers
     unsafe { proxy_record_metric(gauge, value) };
+}
+
+/// The value of a metric, whichever VM of this Envoy wrote it.
+pub(crate) fn value(metric: u32) -> Option<u64> {
+    let mut value = 0;
+    // SAFETY: see above
+    let status = unsafe { proxy_get_metric(metric, &raw mut value) };
+    (status == OK).then_some(value)
 }
 
 fn milliseconds(duration: Duration) -> u32 {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use jwt_reissuer::Outcome;
-use jwt_reissuer::http::{Body, Request, Response, Route};
+use jwt_reissuer::http::{Body, Connection, Request, Response, Route};
 
 use crate::filter::{AT_ONCE, Filter, now, send};
 use crate::hostcalls::{self, Buffer, Failed, LogLevel, Map};
@@ -163,7 +163,7 @@ fn request(filter: &Filter, end_of_stream: bool) -> Result<Option<Request>, Fail
     // Everybody else's requests end here, after a single call, or on a shared host after two. Where nobody else's come, as on a
     // virtual host of our own, the call would be for nothing.
     let is_ours =
-        || Ok(routes.is_our_host(&read(":authority")?) && (!routes.is_shared() || routes.is_our_path(&read(":path")?)));
+        || Ok(routes.is_our_host(&read(":authority")?) && (!routes.is_shared() || routes.concerns(&read(":path")?)));
     if !filter.expects_ours() && !is_ours()? {
         return Ok(None);
     }
@@ -179,7 +179,16 @@ fn request(filter: &Filter, end_of_stream: bool) -> Result<Option<Request>, Fail
         return Ok(None);
     }
     let body = if end_of_stream { Body::None } else { Body::Unread };
-    Ok(Some(Request::new(route, headers, body)))
+    let asks_for_token = matches!(&route, Route::Ours { endpoint, .. } if endpoint.is_token());
+    let connection = if asks_for_token { connection() } else { Connection::PLAIN };
+    Ok(Some(Request::new(route, connection, headers, body)))
+}
+
+/// The connection of the current request. Envoy has the version for TLS over TCP and for QUIC. It has none for a connection in clear
+/// text, whatever `x-forwarded-proto` says, nor for one that came by an internal listener.
+fn connection() -> Connection {
+    let version = hostcalls::property(&["connection", "tls_version"]);
+    Connection { tls: version.is_some_and(|version| version.starts_with(b"TLSv1")) }
 }
 
 /// All of the current request's body, if that is what Envoy gives. Of none at all it has no buffer.

@@ -145,6 +145,11 @@ impl Observer {
         find(&mut self.gauges, Metric::Gauge, name, |id| id).copied()
     }
 
+    /// The value of a gauge, which another VM may have written.
+    pub(crate) fn value_of(&mut self, gauge: &str) -> Option<u64> {
+        self.gauge(gauge).and_then(hostcalls::value)
+    }
+
     /// Whether an event is none of those that come as often as somebody likes, or one of the few of its second.
     fn is_worth_a_line(&mut self, event: &Event, now: Now) -> bool {
         self.turn(now);

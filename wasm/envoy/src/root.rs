@@ -96,10 +96,22 @@ impl Root {
             return Err("is not JSON: give it as google.protobuf.StringValue, not as Struct".into());
         }
         let config = Config::from_json(&text, &|name| std::env::var(name).ok()).map_err(|error| error.to_string())?;
-        let seed = random::seed(getrandom::fill)?;
-        let crypto = crypto::chosen(std::env::var(crypto::VARIABLE).ok())?;
+        let variable = std::env::var(crypto::VARIABLE).ok();
+        let (crypto, unknown) = crypto::chosen(variable.as_deref());
+        if unknown {
+            let problem = format!("environment variable {}: must be software, or not be set", crypto::VARIABLE);
+            hostcalls::log(LogLevel::Error, &format!("jwt-reissuer: {problem}; it is ignored"));
+        }
+        // Nothing around the configuration refuses it: at a restart, Envoy would serve nobody.
+        let (seed, problem) = match random::seed(getrandom::fill) {
+            Ok(seed) => (seed, None),
+            Err(problem) => (Zeroizing::new([0; 32]), Some(problem)),
+        };
         let reissuer = Reissuer::new(config, Box::new(crypto.clone()), *seed, now());
         let mut reissuer = reissuer.map_err(|error| error.to_string())?;
+        if let Some(problem) = problem {
+            reissuer.without_randomness(problem);
+        }
         for other in self.filter.iter().chain(others) {
             reissuer.inherit(&other.reissuer.borrow(), now());
         }

@@ -1,10 +1,10 @@
 //! What is taken as a configuration, and what a refused one leaves behind.
-#![allow(clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod fake_envoy;
 mod kubernetes;
 
-use fake_envoy::{Action, Answer, CRITICAL, Envoy, INFO, Request, count, log_lines, with};
+use fake_envoy::{Action, Answer, CRITICAL, ERROR, Envoy, INFO, Request, count, log_lines, with};
 use kubernetes::{KEYS, SIGNING_KEYS, cold, configuration, fetch, jwks, signing_key_pem, token};
 use serde_json::{Value, json};
 
@@ -155,4 +155,72 @@ fn keys_that_come_with_the_configuration_are_there_at_once_and_nothing_is_fetche
     envoy.tick();
     assert!(with(|state| state.callouts.is_empty()));
     assert!(log_lines().iter().any(|line| line.starts_with("issued ")));
+}
+
+/// All lines of at least this level.
+fn lines_from(level: u32) -> Vec<String> {
+    with(|state| state.logs.iter().filter(|(each, _)| *each >= level).map(|(_, line)| line.clone()).collect())
+}
+
+/// A configuration whose text is right, and what is logged of that which it points to.
+struct Unusable {
+    what: &'static str,
+    edit: fn(&mut Value),
+    expected: &'static str,
+}
+
+const UNUSABLE: [Unusable; 4] = [
+    Unusable {
+        what: "no variable with the keys",
+        edit: |all| all["signing_keys"]["from"] = json!({ "env": "JWT_REISSUER_MISSING" }),
+        expected: "signing keys not loaded: signing_keys.from.env: JWT_REISSUER_MISSING is not set in the VM",
+    },
+    Unusable {
+        what: "a variable with something else",
+        edit: |all| all["signing_keys"]["from"] = json!({ "env": "PATH" }),
+        expected: "signing keys not loaded: neither a JSON keyring, nor a PEM",
+    },
+    Unusable {
+        what: "no sealing key",
+        edit: |all| all["signing_keys"]["sealing_key"] = json!({ "env": "JWT_REISSUER_MISSING" }),
+        expected: "signing keys not loaded: signing_keys.sealing_key.env: JWT_REISSUER_MISSING is not set in the VM",
+    },
+    Unusable {
+        what: "a sealing key that is none",
+        edit: |all| all["signing_keys"]["sealing_key"] = json!({ "env": "PATH" }),
+        expected: "signing keys not loaded: signing_keys.sealing_key.env: PATH must hold 32 bytes",
+    },
+];
+
+#[test]
+fn nothing_around_a_configuration_refuses_it_and_other_hosts_do_not_notice() {
+    for unusable in UNUSABLE {
+        // Each in a VM of its own: a thread is one.
+        std::thread::spawn(move || starts_and_reloads(&unusable)).join().expect("the assertion above");
+    }
+}
+
+fn starts_and_reloads(unusable: &Unusable) {
+    let Unusable { what, edit, expected } = *unusable;
+    let mut envoy = Envoy::start();
+    assert!(envoy.configure(configuration(edit)), "{what}");
+    envoy.tick();
+    if with(|state| state.callouts.iter().any(|callout| callout.cluster == SIGNING_KEYS)) {
+        envoy.answer(SIGNING_KEYS, Answer::of("200", signing_key_pem()));
+    }
+    envoy.tick_until(|| lines_from(ERROR).iter().any(|line| line.starts_with(expected)));
+    let stranger = envoy.send(&Request::reissue(&token()).header(":authority", "app.example.com"));
+    assert_eq!(stranger.action, Action::Continue, "{what}");
+    let waiting = envoy.send(&Request::discovery());
+    envoy.tick_until(|| waiting.status().is_some());
+    assert_eq!(waiting.status(), Some(503), "{what}");
+
+    // A working configuration comes, and then one like this again: its keys go on.
+    assert!(envoy.update(configuration(|_| ())));
+    envoy.tick();
+    fetch(&envoy);
+    assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200), "{what}");
+    assert!(envoy.update(configuration(edit)), "{what}");
+    envoy.tick();
+    assert_eq!(envoy.send(&Request::reissue(&token())).status(), Some(200), "{what}");
 }

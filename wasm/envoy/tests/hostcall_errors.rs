@@ -8,7 +8,7 @@ use fake_envoy::{Action, Answer, Envoy, INTERNAL_FAILURE, NOT_FOUND, Request, an
 use kubernetes::{KEYS, SIGNING_KEYS, cold, configuration, fetch, jwks, signing_key_pem, token, warm};
 
 /// All that the filter calls
-const HOSTCALLS: [&str; 13] = [
+const HOSTCALLS: [&str; 15] = [
     "proxy_log",
     "proxy_get_log_level",
     "proxy_set_tick_period_milliseconds",
@@ -19,6 +19,8 @@ const HOSTCALLS: [&str; 13] = [
     "proxy_define_metric",
     "proxy_increment_metric",
     "proxy_record_metric",
+    "proxy_get_metric",
+    "proxy_get_property",
     "proxy_http_call",
     "proxy_set_effective_context",
     "proxy_call_foreign_function",
@@ -44,7 +46,11 @@ fn the_list_of_hostcalls_is_all_that_a_life_of_the_filter_calls() {
     fetch(&envoy);
     assert_eq!(waiting.status(), Some(200));
     envoy.send_with_body(&Request::form(&token())).body("a=b", true);
-    let called = with(|state| state.calls.clone());
+    let mut called = with(|state| state.calls.clone());
+    let envoy = cold();
+    envoy.tick();
+    envoy.answer(KEYS, Answer::of("503", "no healthy upstream"));
+    called.extend(with(|state| state.calls.clone()));
     assert_eq!(called.iter().find(|call| !HOSTCALLS.contains(call)), None);
     assert_eq!(HOSTCALLS.iter().find(|call| !called.contains(call)), None);
 }

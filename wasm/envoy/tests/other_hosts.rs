@@ -69,7 +69,7 @@ fn where_nobody_elses_requests_come_ours_are_read_at_once_and_one_of_others_pass
 fn on_a_shared_host_what_is_not_ours_continues_and_no_header_map_is_copied() {
     let envoy = Envoy::with(&configuration(|all| all["shared_host"] = json!(true)));
     let before = log_lines();
-    for path in ["/", "/reissue/x", "//reissue", "/.well-known/acme-challenge/x", "/reissuer"] {
+    for path in ["/", "/reissue/x", "/api/token", "/.well-known/acme-challenge/x", "/reissuer"] {
         let (stream, calls) = calls_of(&envoy, &Request::reissue(&token()).header(":path", path));
         assert_eq!(stream.action, Action::Continue, "{path}");
         assert_eq!(calls, ["proxy_get_header_map_value"; 2], "{path}: authority, path");
@@ -78,6 +78,20 @@ fn on_a_shared_host_what_is_not_ours_continues_and_no_header_map_is_copied() {
     assert_eq!(envoy.send(&Request::reissue(&token())).action, Action::Pause);
     eight_of_ours(&envoy);
     assert_eq!(envoy.send(&Request::get("/reissuer")).action, Action::Continue, "also after many of ours");
+}
+
+#[test]
+fn on_a_shared_host_another_spelling_of_our_paths_does_not_continue() {
+    let envoy = Envoy::with(&configuration(|all| all["shared_host"] = json!(true)));
+    for eight in [false, true] {
+        for path in ["//reissue", "/%72eissue", "/Token", "/openid/v1/jwks/", "/x/../reissue?audience=x"] {
+            if eight {
+                eight_of_ours(&envoy);
+            }
+            let stream = envoy.send(&Request::reissue(&token()).header(":path", path));
+            assert_eq!((stream.action, stream.status()), (Action::Pause, Some(404)), "{path}");
+        }
+    }
 }
 
 #[test]

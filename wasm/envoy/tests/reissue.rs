@@ -3,8 +3,8 @@
 mod fake_envoy;
 mod kubernetes;
 
-use fake_envoy::{Action, Request, answers, with};
-use kubernetes::{KEYS, claims_of, cold, fetch, token, warm};
+use fake_envoy::{Action, Envoy, INTERNAL_FAILURE, Request, answers, with};
+use kubernetes::{KEYS, claims_of, cold, configuration, fetch, token, warm};
 use serde_json::json;
 
 #[test]
@@ -90,4 +90,22 @@ fn header_values_that_are_no_text_are_refused_or_ignored_like_other_wrong_ones()
         let stream = envoy.send(&good.clone().header(":authority", authority));
         assert_eq!((stream.action, stream.status()), (Action::Continue, None), "{}", authority.escape_ascii());
     }
+}
+
+#[test]
+fn a_token_is_given_over_tls_and_quic_and_not_in_clear_text() {
+    let envoy = warm();
+    let request = Request::reissue(&token()).header("x-forwarded-proto", "https");
+    for (version, status) in [(Some("TLSv1.2"), 200), (Some("TLSv1.3"), 200), (None, 403), (Some(""), 403)] {
+        assert_eq!(envoy.send(&request.clone().over(version)).status(), Some(status), "{version:?}");
+        assert_eq!(envoy.send(&Request::discovery().over(version)).status(), Some(200), "{version:?}");
+    }
+    envoy.fail("proxy_get_property", INTERNAL_FAILURE);
+    assert_eq!(envoy.send(&request).status(), Some(403), "a host that does not say is not trusted");
+    envoy.heal();
+
+    let envoy = Envoy::with(&configuration(|all| all["allow_plain_http"] = json!(true)));
+    envoy.tick();
+    fetch(&envoy);
+    assert_eq!(envoy.send(&request.over(None)).status(), Some(200));
 }

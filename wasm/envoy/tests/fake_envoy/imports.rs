@@ -137,6 +137,25 @@ unsafe extern "C" fn proxy_get_header_map_value(
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_get_property(
+    path: *const u8,
+    path_size: usize,
+    data: *mut *mut u8,
+    size: *mut usize,
+) -> u32 {
+    // SAFETY: see above
+    let path = unsafe { text(path, path_size) };
+    call("proxy_get_property", |state| {
+        let Some(stream) = state.streams.get(&state.effective_context) else { return NOT_FOUND };
+        match (path.as_str(), stream.tls_version) {
+            // SAFETY: see above
+            ("connection\0tls_version", Some(version)) => unsafe { give(version.as_bytes(), data, size) },
+            _ => NOT_FOUND,
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_send_local_response(
     status: u32,
     _details: *const u8,
@@ -243,6 +262,17 @@ extern "C" fn proxy_record_metric(id: u32, value: u64) -> u32 {
         let Some(name) = state.defined.get(&id).cloned() else { return NOT_FOUND };
         let Some(gauge) = state.gauges.get_mut(&name) else { return BAD_ARGUMENT };
         *gauge = value;
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_get_metric(id: u32, value: *mut u64) -> u32 {
+    call("proxy_get_metric", |state| {
+        let Some(name) = state.defined.get(&id) else { return NOT_FOUND };
+        let Some(gauge) = state.gauges.get(name) else { return BAD_ARGUMENT };
+        // SAFETY: see above
+        unsafe { *value = *gauge };
         OK
     })
 }

@@ -28,6 +28,7 @@ pub const BAD_ARGUMENT: u32 = 2;
 pub const INTERNAL_FAILURE: u32 = 10;
 
 pub const INFO: u32 = 2;
+pub const ERROR: u32 = 4;
 pub const CRITICAL: u32 = 5;
 
 pub const OUR_HOST: &str = "reissuer.example.com";
@@ -112,6 +113,8 @@ pub struct State {
 struct Received {
     headers: Headers,
     body: Vec<u8>,
+    /// `None`: the connection is in clear text
+    tls_version: Option<&'static str>,
 }
 
 thread_local! {
@@ -219,7 +222,9 @@ impl Envoy {
     fn receive(&self, request: &Request, end_of_stream: bool) -> Stream {
         let id = with(|state| {
             let id = state.number();
-            state.streams.insert(id, Received { headers: request.headers.clone(), body: Vec::new() });
+            let received =
+                Received { headers: request.headers.clone(), body: Vec::new(), tls_version: request.tls_version };
+            state.streams.insert(id, received);
             id
         });
         enter(id);
@@ -340,11 +345,13 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub struct Request {
     headers: Headers,
+    tls_version: Option<&'static str>,
 }
 
 impl Request {
     pub fn new(method: &str, path: impl AsRef<[u8]>) -> Self {
-        Self { headers: Vec::new() }.header(":method", method).header(":authority", OUR_HOST).header(":path", path)
+        let request = Self { headers: Vec::new(), tls_version: Some("TLSv1.3") };
+        request.header(":method", method).header(":authority", OUR_HOST).header(":path", path)
     }
 
     pub fn get(path: &str) -> Self {
@@ -363,6 +370,12 @@ impl Request {
     pub fn form(token: &str) -> Self {
         let request = Self::new("POST", "/token").header("authorization", format!("Bearer {token}"));
         request.header("content-type", "application/x-www-form-urlencoded")
+    }
+
+    /// Over a connection of this version of TLS, or in clear text.
+    pub fn over(mut self, tls_version: Option<&'static str>) -> Self {
+        self.tls_version = tls_version;
+        self
     }
 
     /// With this header, in the place of one of the same name.
