@@ -131,7 +131,7 @@ def test_keys_from_a_server_that_another_authority_vouches_for_are_never_used(
 def test_keys_from_a_server_of_another_name_are_never_used(prepare_gateway: StartGateway, subject_token: str) -> None:
     gateway = prepare_gateway()
     tls = gateway.cluster("kubernetes")["transport_socket"]["typed_config"]["common_tls_context"]
-    tls["validation_context"]["match_typed_subject_alt_names"][0]["matcher"] = {"exact": "metrics.kube-system.svc"}
+    tls["combined_validation_context"]["default_validation_context"]["match_typed_subject_alt_names"][0]["matcher"] = {"exact": "metrics.kube-system.svc"}
     gateway.start()
     _never_answers(gateway, subject_token, "ssl.fail_verify_san")
 

@@ -77,8 +77,9 @@ def test_a_strange_host_never_gets_our_documents(prepare_gateway: StartGateway, 
 
 
 def share_the_host(gateway: Gateway) -> None:
-    """The shipped virtual host for a host that is an application's too."""
-    shared = yaml.safe_load((installed.SAMPLES / "shared-host.yaml").read_text())
+    """The shipped virtual host for a host that is an application's too, with the settings that belong to it."""
+    settings, shared = yaml.safe_load_all((installed.SAMPLES / "shared-host.yaml").read_text())
+    gateway.connection_manager.update(settings)
     assert set(shared["domains"]) == set(gateway.virtual_host["domains"]), "the same hosts as in envoy.yaml"
     hosts = gateway.connection_manager["route_config"]["virtual_hosts"]
     hosts[hosts.index(gateway.virtual_host)] = shared

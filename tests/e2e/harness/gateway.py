@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import itertools
 import json
 import os
 import ssl
@@ -47,7 +46,6 @@ class Gateway:
         self.workers = 2
         self.host = ISSUER_HOST
         self._tls: ssl.SSLContext | None = None
-        self._sample = sample
         self._process: Process | None = None
         self._api = api
         self.sealing_key = os.urandom(32)
@@ -59,9 +57,12 @@ class Gateway:
         self.bootstrap["admin"]["address"]["socket_address"]["port_value"] = self.admin_port
         self.listener("gateway")["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": self.port}
         self._point("kubernetes", api.port)
+        # In clear text on loopback, as behind a load balancer that ends TLS; `serve_tls` goes by what is shipped.
+        (filter_chain,) = self.listener("gateway")["filter_chains"]
+        self._shipped_tls = filter_chain.pop("transport_socket")
         # A port nobody listens on, where a test has no application.
         self._point("app", app_port or free_port())
-        self.config: dict[str, Any] = configuration(self.listener("gateway"))
+        self.config: dict[str, Any] = configuration(self.listener("gateway")) | {"allow_plain_http": True}
         """The filter's own configuration; it goes into the bootstrap at the start."""
         if crypto := os.environ.get("REISSUER_CRYPTO"):
             self.show_environment("REISSUER_CRYPTO", crypto)
@@ -100,25 +101,33 @@ class Gateway:
         return str(self.config["issuer"])
 
     def serve_https(self, host: str, address: str, certificate: tuple[Path, Path], authority: Path) -> str:
-        """An issuer as the world has them: on port 443 of an address that `host` leads to, by the TLS that the sample shows.
+        """An issuer as the world has them: on port 443 of an address that `host` leads to, by the TLS that is shipped.
 
         `certificate` is the file with the chain and the one with the key; `authority` vouches for them to this gateway's
         own clients.
         """
         self.port = 443
         self.listener("gateway")["address"]["socket_address"] = {"address": address, "port_value": self.port}
-        socket = commented_tls(self._sample.read_text())
-        chain, key = certificate
-        socket["typed_config"]["common_tls_context"]["tls_certificates"] = [
-            {"certificate_chain": {"filename": str(chain)}, "private_key": {"filename": str(key)}}
-        ]
-        (filter_chain,) = self.listener("gateway")["filter_chains"]
-        filter_chain["transport_socket"] = socket
-        self._tls = ssl.create_default_context(cafile=str(authority))
+        self.serve_tls(certificate, authority)
         self.host, self.config["issuer"] = host, f"https://{host}"
         if host not in self.virtual_host["domains"]:
             self.virtual_host["domains"] += [host, f"{host}."]
         return str(self.config["issuer"])
+
+    def serve_tls(self, certificate: tuple[Path, Path], authority: Path) -> None:
+        """Ends TLS as the shipped configuration does: `certificate` is the file with the chain and the one with the key."""
+        (filter_chain,) = self.listener("gateway")["filter_chains"]
+        filter_chain["transport_socket"] = self._shipped_tls
+        self.config.pop("allow_plain_http", None)
+        self.write_certificate(certificate)
+        self.place_sds("gateway-certificate")
+        self._tls = ssl.create_default_context(cafile=str(authority))
+
+    def write_certificate(self, certificate: tuple[Path, Path]) -> None:
+        """Fills the directory with the listener's certificate, before the start."""
+        (self.directory / "tls").mkdir(exist_ok=True)
+        for name, file in zip(("tls.crt", "tls.key"), certificate):
+            replace(self.directory / "tls" / name, file.read_text())
 
     def read_jwks_with_token(self, token: str) -> None:
         """Merges the shipped fragment for clusters that show nothing without a credential."""
@@ -270,6 +279,7 @@ class Gateway:
         (self.directory / "jwt_reissuer.wasm").symlink_to(installed.module())
         (self.directory / "pod" / "ca.crt").write_bytes(self._api.authority.certificate.read_bytes())
         self.place_sds("signing-keys")
+        self.place_sds("cluster-ca")
 
     def place_sds(self, name: str) -> None:
         content = self._moved(yaml.safe_load((installed.SAMPLES / "sds" / f"{name}.yaml").read_text()))
@@ -293,15 +303,6 @@ class Gateway:
         (locality,) = found["load_assignment"]["endpoints"]
         (endpoint,) = locality["lb_endpoints"]
         endpoint["endpoint"]["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": port}
-
-
-def commented_tls(sample: str) -> dict[str, Any]:
-    """The transport socket that stands in the sample as a comment, for those whose TLS ends here."""
-    lines = itertools.dropwhile(lambda line: line.strip() != "#   transport_socket:", sample.splitlines())
-    comment = itertools.takewhile(lambda line: line.strip().startswith("#"), lines)
-    content = yaml.safe_load("\n".join(line.split("#", 1)[1] for line in comment))
-    socket: dict[str, Any] = content["transport_socket"]
-    return socket
 
 
 def connection_manager(listener: dict[str, Any]) -> dict[str, Any]:
