@@ -68,7 +68,7 @@ def test_the_tests_of_the_rules_see_a_rule_that_is_wrong(tmp_path: Path) -> None
     for right, wrong in (
         ("< 2 * 3600", "< 5 * 3600"), ("> 5)", "> 500)"), ("for: 10m", "for: 300m"), ('!~"not_found', '=~"not_found'),
         ("[30m]) == 0", "[30m]) >= 0"), ("< 4294967296", "< 8589934592"), ("< 2 * 1e9", "< 4 * 1e9"), ("last_success + ", "last_success - "),
-        ('"issuer_keys_unavailable"}[2m]', '"issuer_keys_unavailable"}[10m]'),
+        ('"issuer_keys_unavailable"}[2m]', '"issuer_keys_unavailable"}[10m]'), ("time() - 43500", "time() - 435"),
     ):
         text = RULES.read_text()
         assert right in text
@@ -98,8 +98,13 @@ def test_the_names_of_issuers_and_reasons_become_labels_whatever_they_are_called
         "jwt_reissuer_jwks_a_keys_keys": ("jwt_reissuer_jwks_keys", "a_keys"),
         "jwt_reissuer_jwks_fetched_usable_until": ("jwt_reissuer_jwks_usable_until", "fetched"),
         "jwt_reissuer_jwks_jwt_reissuer_jwks_x_last_success": ("jwt_reissuer_jwks_last_success", "jwt_reissuer_jwks_x"),
+        "jwt_reissuer_jwks_prod_failed_no_usable_key": ("jwt_reissuer_jwks_failed_no_usable_key", "prod"),
+        "jwt_reissuer_jwks_missing_missing": ("jwt_reissuer_jwks_missing", "missing"),
     }
     for name, (metric, issuer) in names.items():
         assert relabelled(f"{name}{{}} 1\n") == [(metric, {"issuer": issuer}, "1")], name
     assert relabelled("jwt_reissuer_rejected_wrong_audience{} 1\n") == [("jwt_reissuer_rejected", {"reason": "wrong_audience"}, "1")]
+    for gap in ("withdrawn", "signs_unpublished"):
+        found = relabelled(f"jwt_reissuer_keyring_{gap}_at_key_1{{}} 1\n")
+        assert found == [(f"jwt_reissuer_keyring_{gap}_at", {"kid": "key_1"}, "1")]
     assert relabelled("jwt_reissuer_issued{} 1\n") == [("jwt_reissuer_issued", {}, "1")]
