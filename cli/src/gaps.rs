@@ -1,5 +1,6 @@
 //! What would break if one keyring took the place of another.
 
+use std::mem;
 use std::time::Duration;
 
 use jwt_reissuer::keyring::Keyring;
@@ -23,12 +24,19 @@ pub fn between(old: &Keyring, new: &Keyring, now: u64, publish_ahead: Duration) 
         succession.observe(old, at, publish_ahead);
     }
     let later = begins(new).into_iter().filter(|from| *from > now);
-    let moments = std::iter::once(now).chain(later);
-    let found = moments.flat_map(|at| {
-        let gaps = succession.observe(new, at, publish_ahead);
-        gaps.into_iter().map(move |gap| GapAt { at, gap })
-    });
-    found.collect()
+    let mut found: Vec<GapAt> = Vec::new();
+    for at in std::iter::once(now).chain(later) {
+        for gap in succession.observe(new, at, publish_ahead) {
+            // A key that signs too early does so in each phase of its turn; the first one says when.
+            let is_known = |known: &GapAt| {
+                known.gap.kid() == gap.kid() && mem::discriminant(&known.gap) == mem::discriminant(&gap)
+            };
+            if !found.iter().any(is_known) {
+                found.push(GapAt { at, gap });
+            }
+        }
+    }
+    found
 }
 
 impl GapAt {
@@ -45,7 +53,7 @@ impl GapAt {
                 format!("key {kid:?} would be withdrawn at {at}, and its tokens may be valid until {}", text_of(*until))
             }
             Gap::SignsUnpublished { kid, published_for } => format!(
-                "key {kid:?} would sign from {at}, and would have been published for {} by then: {} are needed",
+                "key {kid:?} would sign from {at}, published for {} by then; it needs {}",
                 written(*published_for),
                 written(publish_ahead.as_secs())
             ),
@@ -53,9 +61,29 @@ impl GapAt {
     }
 }
 
-/// Seconds as a duration of the settings, in the largest unit that is exact.
-pub fn written(seconds: u64) -> String {
-    let unit = [(3600, "h"), (60, "m")].into_iter().find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
-    let (unit, name) = unit.unwrap_or((1, "s"));
-    format!("{}{name}", seconds.checked_div(unit).unwrap_or_default())
+/// Seconds in words, as `24 h` or `4 h 21 min 9 s`.
+fn written(seconds: u64) -> String {
+    let mut rest = seconds;
+    let mut words = Vec::new();
+    for (unit, name) in [(3600, "h"), (60, "min"), (1, "s")] {
+        let count = rest.checked_div(unit).unwrap_or_default();
+        rest = rest.checked_rem(unit).unwrap_or_default();
+        if count > 0 {
+            words.push(format!("{count} {name}"));
+        }
+    }
+    if words.is_empty() { "0 s".into() } else { words.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_written_without_units_that_are_none() {
+        let cases = [(0, "0 s"), (59, "59 s"), (86_400, "24 h"), (15_669, "4 h 21 min 9 s"), (3_601, "1 h 1 s")];
+        for (seconds, expected) in cases {
+            assert_eq!(written(seconds), expected);
+        }
+    }
 }

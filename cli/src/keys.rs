@@ -31,13 +31,10 @@ pub struct Keys {
 
 #[derive(Subcommand)]
 enum KeysCommand {
-    /// Make a keyring with one fresh key, which signs at once
     #[command(after_help = EXIT_CODES)]
     New(new::New),
-    /// Add the next key to the keyring in force; it is published first, and takes over later
     #[command(after_help = EXIT_CODES)]
     Rotate(rotate::Rotate),
-    /// Say what each key of a keyring does when, and whether gateways take it
     #[command(after_help = EXIT_CODES)]
     Check(check::Check),
 }

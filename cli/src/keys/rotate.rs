@@ -91,8 +91,10 @@ impl Rotate {
         for (kid, retired_at) in removed {
             say(&format!("key {kid:?} retired at {}, and was removed", text_of(retired_at)));
         }
-        if let Some(at) = new.timetable().next_after(now) {
-            say(&format!("the gateways must have this keyring before {}", text_of(at)));
+        let place = document.keys.len().saturating_sub(1);
+        match KeyTimes::of(new.timetable(), place).publish_at {
+            at if at > now => say(&format!("the gateways must have this keyring before {}", text_of(at))),
+            _ => say("the gateways must have this keyring at once"),
         }
         if sealing_keys.is_some() && !is_sealed {
             say(&format!("the keyring was not sealed, and stays so, although {VARIABLE} is set"));
