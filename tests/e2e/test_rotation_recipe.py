@@ -27,12 +27,11 @@ BEGIN = int(time.time()) // DAY * DAY
 MINUTE = 60
 SEALING_KEY = base64.b64encode(bytes(range(32))).decode()
 TAKES_OVER = 24 * HOUR + 10 * MINUTE
-RETIRED_AFTER = 12 * HOUR + 5 * MINUTE
-# Of a rotation, since the recipe was run.
-MOMENTS = (
-    2 * MINUTE, 10 * MINUTE, 6 * HOUR, 12 * HOUR, 18 * HOUR, TAKES_OVER - 1, TAKES_OVER, TAKES_OVER + 6 * HOUR,
-    TAKES_OVER + 12 * HOUR - 1, TAKES_OVER + RETIRED_AFTER,
-)
+NEXT_RUN = TAKES_OVER + HOUR
+# Of a rotation, since the recipe was run. The key that signed before it began retires in the middle, 12 h and 5 minutes after it
+# was replaced, which was an hour before.
+RETIRES = 11 * HOUR + 5 * MINUTE
+MOMENTS = (2 * MINUTE, 10 * MINUTE, 6 * HOUR, RETIRES - 1, RETIRES, 18 * HOUR, TAKES_OVER - 1, TAKES_OVER, TAKES_OVER + 30 * MINUTE)
 
 
 class Operator:
@@ -124,7 +123,8 @@ def test_the_recipe_three_times_in_a_row_leaves_no_token_without_its_key(motion:
         for moment in MOMENTS:
             look(begin + moment)
         assert len(signing) == rotation + 1, signing
-        begin += MOMENTS[-1] + HOUR
+        begin += NEXT_RUN
+    look(begin + RETIRES)
     assert gateway.counted_so_far("keyring.failed") == 0
 
 
