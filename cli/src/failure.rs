@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use jwt_reissuer::ConfigError;
 
-/// What the exit codes mean, for `--help`.
+/// The meaning of the exit codes, for `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or there was nothing to do
@@ -26,8 +26,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// A keyring in a place that the core refuses. What the core says may quote a member or a label of the document, and
-    /// in a damaged document these may be parts of a key: they are left out.
+    /// A keyring in a place that the core refuses. The core's message may quote a member or a label of the document. In a
+    /// damaged document these may be parts of a key, so they are left out.
     pub fn refused(place: impl fmt::Display, error: &ConfigError) -> Self {
         Self::Refused(format!("{place}: {}", without_long_words(&error.to_string())))
     }
@@ -48,7 +48,7 @@ impl Failure {
     }
 }
 
-/// Writes a line to standard error. There is nobody to tell where that fails.
+/// Writes a line to standard error. Where that fails, the exit code is all that is told.
 pub fn say(line: &str) {
     let _ = writeln!(stderr(), "{line}");
 }

@@ -24,7 +24,7 @@ pub enum Place {
 
 /// A keyring that is ready to be written.
 pub struct KeyringText {
-    /// What is written, without a line break at its end
+    /// The text of the file, without a line break at its end
     pub text: Zeroizing<Vec<u8>>,
     /// Whether the private keys in it are ciphertext
     pub is_sealed: bool,

@@ -1,4 +1,4 @@
-//! What would break if one keyring took the place of another.
+//! The gaps that would come of one keyring in the place of another: tokens that verifiers would refuse.
 
 use std::mem;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub struct GapAt {
 }
 
 /// The gaps that come of `new` in the place of `old` at `now` (seconds since 1970): at once, and at each later moment of the
-/// timetable of `new`. What `old` has published and signed until then is taken from its own timetable.
+/// timetable of `new`. The history before `now` is taken from the timetable of `old`.
 pub fn between(old: &Keyring, new: &Keyring, now: u64, publish_ahead: Duration) -> Vec<GapAt> {
     let mut succession = Succession::default();
     let begins = |keyring: &Keyring| keyring.timetable().phases().iter().map(|phase| phase.from).collect::<Vec<_>>();

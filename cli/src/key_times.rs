@@ -1,4 +1,4 @@
-//! What a key of a keyring does when, by the timetable.
+//! When a key of a keyring is published, signs and retires, by the timetable.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub struct Turn {
     pub until: Option<u64>,
 }
 
-/// What a key is at a moment.
+/// The state of a key at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
     /// Not published yet
@@ -53,7 +53,7 @@ impl KeyTimes {
         Self { publish_at, signs: signs.map(|(from, until)| Turn { from, until }), retire_at }
     }
 
-    /// What the key is at a time.
+    /// The state of the key at a time.
     pub fn state(&self, now: u64) -> KeyState {
         if self.retire_at.is_some_and(|at| at <= now) {
             return KeyState::Gone;

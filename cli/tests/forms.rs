@@ -20,7 +20,7 @@ use serde_json::Value;
 
 const THUMBPRINT_LENGTH: usize = 43;
 
-/// What a keyring looks like from outside.
+/// The form of a keyring, seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     JsonOnOneLine,

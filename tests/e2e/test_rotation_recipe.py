@@ -50,7 +50,7 @@ class Operator:
         kubectl.chmod(0o755)
 
     def run(self, lines: str) -> str:
-        """What the commands say."""
+        """Standard error of the commands, which have to succeed."""
         environment = {
             **os.environ, **self._motion.clock_environment, "PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}",
             "REISSUER_SEALING_KEY": SEALING_KEY,

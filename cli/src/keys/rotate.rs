@@ -18,7 +18,7 @@ use crate::key_times::KeyTimes;
 
 /// How long a changed keyring may take on its way to the gateways; a kubelet takes a minute or two.
 const DELIVERY: Duration = Duration::from_secs(600);
-/// How long a retired key stays in the document, for whoever looks for it.
+/// How long a retired key stays in the document, so that `keys check` still tells of it.
 const KEPT_AFTER_RETIREMENT: u64 = 86_400;
 
 /// Adds the next key to the keyring in force.
@@ -77,7 +77,7 @@ impl Rotate {
 
         let Rotated { document, removed } = self.rotated(&plain, &old, now)?;
         let keyring = form.write(&document, sealing_keys.as_ref())?;
-        // What is judged is what will be in the file.
+        // The text that will be in the file is judged, not the document before it was written.
         let written = form::open("the rotated keyring", &keyring.text, sealing_keys.as_ref())?;
         let new = super::parse("the rotated keyring", &written.plain, true, publish_ahead, now)?;
         let gaps = gaps::between(&old, &new, now, publish_ahead);

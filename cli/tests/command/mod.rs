@@ -26,7 +26,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_jwt-reissuer");
 pub const SEALING_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 pub const OTHER_SEALING_KEY: &str = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-/// What a command came to.
+/// The exit code and the output of a command.
 #[derive(Debug)]
 pub struct Ran {
     /// `None`: it was killed
