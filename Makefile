@@ -8,7 +8,7 @@ VERSIONS ?= 1.36.4 1.38.2 1.39.3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-versions e2e-software e2e-matrix e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size
+.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-versions e2e-software e2e-matrix e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,10 +18,15 @@ setup: ## install what the other verbs need; once is enough, and they do it them
 
 build: ## compile the workspace for this machine
 	cargo build --workspace
-	@echo "build: the workspace compiles; the module for Envoy is made by 'make wasm'"
+	@echo "build: the workspace compiles; the module for Envoy is made by 'make wasm', the operator's command by 'make cli'"
 
 wasm: setup-wasm ## compile the module: build/jwt_reissuer.wasm
 	@python3 tools/wasm.py build
+
+cli: ## compile the operator's command: build/jwt-reissuer
+	@cargo build --quiet --release --package jwt-reissuer-cli
+	@mkdir -p build && cp "$${CARGO_TARGET_DIR:-target}/release/jwt-reissuer" build/jwt-reissuer.new && mv build/jwt-reissuer.new build/jwt-reissuer
+	@echo "build/jwt-reissuer: $$(build/jwt-reissuer --version)"
 
 size: wasm ## what takes the space in the module, by section, crate and function
 	@python3 tools/size.py
@@ -55,7 +60,7 @@ test-wasm: setup-wasm setup-envoy ## the core's tests compiled to wasm, as the m
 	@python3 tools/wasm.py test
 	@echo "test-wasm: passed"
 
-e2e: setup-peers wasm testing-modules judge ## a real Envoy against a real kube-apiserver; PYTEST_ARGS="-k name" for some of it
+e2e: setup-peers wasm cli testing-modules judge ## a real Envoy against a real kube-apiserver; PYTEST_ARGS="-k name" for some of it
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest $(PYTEST_ARGS)
 	@echo "e2e: passed, on a real Envoy and a real kube-apiserver"
 

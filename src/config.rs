@@ -19,7 +19,7 @@ use crate::sorted::Sorted;
 use crate::text::Text;
 use crate::trusted_issuer::TrustedIssuer;
 
-pub use crate::settings::ConfigError;
+pub use crate::settings::{ConfigError, parse_duration};
 
 /// The longest `ttl`.
 pub const MAX_TTL: Duration = Duration::from_secs(12 * 3600);

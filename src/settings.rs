@@ -182,8 +182,9 @@ fn written(duration: Duration) -> String {
     }
 }
 
-/// A whole number and one of `s m h d`.
-fn parse_duration(text: &str) -> Option<Duration> {
+/// Parses a duration as settings have it: a whole number and one of `s`, `m`, `h`, `d`.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let seconds = match unit {
         "s" => 1,

@@ -244,14 +244,16 @@ fn at_member(place: usize, member: &str, problem: impl Into<String>) -> ConfigEr
     ConfigError::new(format!("keys[{place}].{member}"), problem)
 }
 
-/// A time of RFC 3339 in UTC, to the second: `2026-12-01T00:00:00Z`. No other form is taken, so that nobody has to wonder
-/// which offset counts.
-pub(crate) fn parse_time(text: &str) -> Option<u64> {
+/// Parses a time of RFC 3339 in UTC, to the second, as `2026-12-01T00:00:00Z`; in seconds since 1970. A time with an offset is
+/// refused, so that two readers cannot take it for two times.
+#[must_use]
+pub fn parse_time(text: &str) -> Option<u64> {
     text.parse::<DateTime>().ok().map(|time| time.unix_duration().as_secs())
 }
 
-/// The same as text; what no four-digit year holds is far enough away to be said so.
-pub(crate) fn text_of(unix: u64) -> String {
+/// Writes a time (seconds since 1970) in the form that [`parse_time`] reads. A time after the year 9999 is `the year 10000`.
+#[must_use]
+pub fn text_of(unix: u64) -> String {
     DateTime::from_unix_duration(Duration::from_secs(unix))
         .map_or_else(|_| "the year 10000".into(), |time| time.to_string())
 }

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from conftest import StartGateway
 from expected import KEYS_REFUSED, REJECTED
@@ -231,30 +229,28 @@ def test_a_healthy_gateway_reports_no_failure(
     assert not [line for line in gateway.log().splitlines() if "[error]" in line and "wasm" in line]
 
 
-def test_the_lines_of_the_readme_make_a_secret_that_publishes_the_new_key_and_signs_with_the_old(
+def test_the_line_of_the_sample_seals_a_key_of_openssl(
     prepare_gateway: StartGateway, subject_token: str, tmp_path: Path
 ) -> None:
-    readme = (installed.REPOSITORY / "README.md").read_text()
-    (lines,) = re.findall(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-    old = rsa_key()
-    (tmp_path / "old.pem").write_bytes(private_pem(old))
+    sample = (installed.SAMPLES / "envoy.yaml").read_text()
+    (line,) = re.findall(r"^# +(openssl genrsa .*)$", sample, re.MULTILINE)
     # A reader stands in the project's directory; the files of this test do not belong there.
     (tmp_path / "make").write_text(f'#!/bin/sh\nexec "{shutil.which("make")}" --directory "{installed.REPOSITORY}" "$@"\n')
     (tmp_path / "make").chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "REISSUER_SEALING_KEY": SEALING_KEY}
-    command = ["bash", "-euo", "pipefail", "-c", lines]
+    command = ["bash", "-euo", "pipefail", "-c", line]
     ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    new = serialization.load_pem_private_key((tmp_path / "new.pem").read_bytes(), None)
-    assert isinstance(new, rsa.RSAPrivateKey)
-    line = (tmp_path / "signing-keys").read_text()
-    assert line.startswith(SEALED)
-    assert line == line.strip(), "an Envoy before 1.40 takes a line break for a part of it"
-    gateway = prepare_gateway(keys=line)
+    sealed = (tmp_path / "signing-keys").read_text()
+    assert sealed.startswith(SEALED)
+    assert sealed == sealed.strip(), "an Envoy before 1.40 takes a line break for a part of it"
+    gateway = prepare_gateway(keys=sealed)
     gateway.seal_by("REISSUER_SEALING_KEY", SEALING_KEY)
     gateway.start()
-    issues_with(gateway, subject_token, old)
-    assert [key["kid"] for key in discover(gateway)[1]["keys"]] == [thumbprint(old), thumbprint(new)]
+    answer = gateway.reissue(subject_token)
+    assert answer.status == 200, answer
+    metadata, jwks = discover(gateway)
+    verified_by_keys(answer.text(), jwks, metadata["issuer"], AWS)
 
 
 def test_a_key_that_is_out_is_taken_out_and_verifies_nothing_any_more(prepare_gateway: StartGateway, subject_token: str) -> None:

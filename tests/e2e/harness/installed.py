@@ -16,6 +16,7 @@ import judges  # noqa: E402  (the set-up program knows the paths; it lives in to
 import peers  # noqa: E402
 
 MODULE = REPOSITORY / "build" / "jwt_reissuer.wasm"
+CLI = REPOSITORY / "build" / "jwt-reissuer"
 SAMPLES = REPOSITORY / "envoy"
 
 
@@ -47,6 +48,11 @@ def minio() -> Path:
 def module() -> Path:
     """The module to load: $MODULE, such as one that was released, else the one built here."""
     return _existing(Path(os.environ.get("MODULE") or MODULE), "make wasm")
+
+
+def cli() -> Path:
+    """The operator's command."""
+    return _existing(CLI, "make cli")
 
 
 def judge() -> Path:

@@ -45,18 +45,31 @@ class FastMotion:
         self._server.documents["/openid/v1/jwks"] = json.dumps(self._cluster.jwks()).encode()
         self._supervisor, self.now = supervisor, begin
 
+    @property
+    def clock_environment(self) -> dict[str, str]:
+        """By which another program has this clock."""
+        return self._clock.environment
+
     def start(self, *keys: tuple[PrivateKey, dict[str, str]]) -> Gateway:
         """Envoy with a keyring of these keys, each with its members beside the key."""
         content = keyring(*(private_entry(key, "ES256", **members) for key, members in keys))
-        self.gateway = Gateway(self._supervisor, api=self._server, signing_keys=one_line(content.encode()))
+        return self.prepare(one_line(content.encode())).start()
+
+    def prepare(self, signing_keys: str) -> Gateway:
+        """Envoy with these signing keys, not started yet."""
+        self.gateway = Gateway(self._supervisor, api=self._server, signing_keys=signing_keys)
         self.gateway.environment |= self._clock.environment
-        self._clock.stop_at(self.now)
-        return self.gateway.start()
+        self.set(self.now)
+        return self.gateway
+
+    def set(self, unix: int) -> None:
+        """Moves the clock to that time."""
+        self.now = unix
+        self._clock.stop_at(unix)
 
     def at(self, unix: int) -> Seen:
         """It is that time; every worker sees the same."""
-        self.now = unix
-        self._clock.stop_at(unix)
+        self.set(unix)
         seen = []
 
         def agree() -> bool:

@@ -1,0 +1,147 @@
+//! Where a keyring is read and written: a file, or standard input and output.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, IsTerminal as _, Read, Write as _, stdin, stdout};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use jwt_reissuer::keyring::MAX_DOCUMENT;
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+
+/// A file, or `-` for standard input and output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The file of that path
+    File(PathBuf),
+    /// Standard input where a keyring is read, standard output where one is written
+    Standard,
+}
+
+/// A keyring that is ready to be written.
+pub struct KeyringText {
+    /// The text of the file, without a line break at its end
+    pub text: Zeroizing<Vec<u8>>,
+    /// Whether the private keys in it are ciphertext
+    pub is_sealed: bool,
+}
+
+impl FromStr for Place {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(if text == "-" { Self::Standard } else { Self::File(text.into()) })
+    }
+}
+
+impl Place {
+    /// Its name where it is read.
+    pub fn source(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Standard => "standard input".into(),
+        }
+    }
+
+    /// Reads all of it. One byte more than a keyring may have is read at most, so that the core refuses it by its length.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`] with the place.
+    pub fn read(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let read = match self {
+            Self::File(path) => File::open(path).and_then(read_bounded),
+            Self::Standard => read_bounded(stdin().lock()),
+        };
+        read.map_err(|error| Failure::io(self.source(), &error))
+    }
+
+    /// Refuses a terminal for what is not sealed: what a terminal shows is kept by it and seen by others.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`] with what to give in its place.
+    pub fn refuse_terminal(&self, is_sealed: bool) -> Result<(), Failure> {
+        if *self == Self::Standard && !is_sealed && stdout().is_terminal() {
+            let message = "standard output is a terminal, and a private key is not shown there: give -o FILE";
+            return Err(Failure::Unusable(message.into()));
+        }
+        Ok(())
+    }
+
+    /// Writes a keyring. A file is replaced whole or not at all, and keeps its owner and mode; a new one has mode 0600.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`] with the place; a file is then as it was.
+    pub fn write(&self, keyring: &KeyringText) -> Result<(), Failure> {
+        self.refuse_terminal(keyring.is_sealed)?;
+        match self {
+            Self::File(path) => replace(path, &keyring.text).map_err(|error| Failure::io(path.display(), &error)),
+            Self::Standard => print(&keyring.text).map_err(|error| Failure::io("standard output", &error)),
+        }
+    }
+}
+
+fn read_bounded(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for all of it at once: what a growing buffer leaves behind is not wiped.
+    let longest = MAX_DOCUMENT.saturating_add(1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(longest));
+    from.take(u64::try_from(longest).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn print(text: &[u8]) -> io::Result<()> {
+    let mut out = stdout().lock();
+    out.write_all(text)?;
+    if out.is_terminal() {
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}
+
+/// Writes a file beside the old one and renames it into its place: a reader sees the old file or the new one.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    // Through a symbolic link: the file that it leads to is replaced, and the link stays.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let before = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Some(metadata),
+        Ok(_) => return Err(io::Error::other("is no regular file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let name = path.file_name().ok_or_else(|| io::Error::other("is no name of a file"))?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let unfinished = Unfinished(directory.join(unfinished_name(name.to_os_string())?));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished.0)?;
+    file.write_all(content)?;
+    if let Some(before) = before {
+        let is = file.metadata()?;
+        if (is.uid(), is.gid()) != (before.uid(), before.gid()) {
+            fchown(&file, Some(before.uid()), Some(before.gid()))?;
+        }
+        file.set_permissions(Permissions::from_mode(before.mode() & 0o7777))?;
+    }
+    file.sync_all()?;
+    fs::rename(&unfinished.0, path)?;
+    File::open(directory)?.sync_all()
+}
+
+/// A file that is removed unless it was renamed.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn unfinished_name(name: OsString) -> io::Result<OsString> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut unfinished = OsString::from(".");
+    unfinished.push(name);
+    unfinished.push(format!(".{:016x}.new", u64::from_be_bytes(random)));
+    Ok(unfinished)
+}

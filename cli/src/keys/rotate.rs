@@ -1,0 +1,143 @@
+//! `jwt-reissuer keys rotate`: the keyring in force with the next key in it.
+
+use std::time::Duration;
+
+use clap::Args;
+use jwt_reissuer::keyring::Keyring;
+use jwt_reissuer::timetable::text_of;
+use zeroize::Zeroizing;
+
+use super::PublishAhead;
+use crate::document::{KeyEntry, KeyringDocument};
+use crate::failure::{Failure, say};
+use crate::files::{KeyringText, Place};
+use crate::form::{self, Form, OpenedKeyring, VARIABLE};
+use crate::fresh_key::{self, SigningAlgorithm};
+use crate::gaps;
+use crate::key_times::KeyTimes;
+
+/// How long a changed keyring may take on its way to the gateways; a kubelet takes a minute or two.
+const DELIVERY: Duration = Duration::from_secs(600);
+/// How long a retired key stays in the document, so that `keys check` still tells of it.
+const KEPT_AFTER_RETIREMENT: u64 = 86_400;
+
+/// Adds the next key to the keyring in force.
+///
+/// The next key is published first and takes over later; the key before it stays published until its last token has expired.
+/// While a key has not taken over yet, nothing is changed: the command may be run any number of times. Its only input is the
+/// keyring that is in force. A result that gateways would refuse, or that would break a valid token, is not written.
+///
+/// The form stays as it was: sealed with REISSUER_SEALING_KEY (with its first key, where it holds several), JSON, or base64 on
+/// one line, which a PEM becomes too. The file ends without a line break.
+#[derive(Args)]
+pub struct Rotate {
+    /// The keyring in force, which is replaced; - reads standard input and writes standard output
+    file: Place,
+    /// When the next key takes over; publish-ahead and ten minutes from now unless given
+    #[arg(long, value_name = "TIME", value_parser = super::rfc3339)]
+    sign_at: Option<u64>,
+    #[command(flatten)]
+    ahead: PublishAhead,
+    /// The algorithm of the next key; that of the key that signs now unless given
+    #[arg(long, value_enum, ignore_case = true)]
+    algorithm: Option<SigningAlgorithm>,
+    /// The file to write in place of FILE; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<Place>,
+}
+
+/// A keyring with the next key in it.
+struct Rotated {
+    document: KeyringDocument,
+    /// The kids of keys that have retired long ago, and when
+    removed: Vec<(String, u64)>,
+}
+
+impl Rotate {
+    pub fn run(&self, now: u64) -> Result<(), Failure> {
+        let sealing_keys = form::sealing_keys()?;
+        let source = self.file.source();
+        let text = self.file.read()?;
+        let OpenedKeyring { plain, form } = form::open(&source, &text, sealing_keys.as_ref())?;
+        let is_sealed = form == Form::Sealed;
+        let output = self.output.as_ref().unwrap_or(&self.file);
+        output.refuse_terminal(is_sealed)?;
+        let publish_ahead = self.ahead.publish_ahead;
+        let old = super::parse(&source, &plain, true, publish_ahead, now)?;
+
+        let under_way = taking_over(&old, now);
+        if !under_way.is_empty() {
+            if *output != self.file || *output == Place::Standard {
+                output.write(&KeyringText { text: Zeroizing::new(text.trim_ascii().to_vec()), is_sealed })?;
+            }
+            under_way.iter().for_each(say_taking_over);
+            say("a rotation is under way: the keyring stays as it is");
+            return Ok(());
+        }
+
+        let Rotated { document, removed } = self.rotated(&plain, &old, now)?;
+        let keyring = form.write(&document, sealing_keys.as_ref())?;
+        // The text that will be in the file is judged, not the document before it was written.
+        let written = form::open("the rotated keyring", &keyring.text, sealing_keys.as_ref())?;
+        let new = super::parse("the rotated keyring", &written.plain, true, publish_ahead, now)?;
+        let gaps = gaps::between(&old, &new, now, publish_ahead);
+        if !gaps.is_empty() {
+            let messages: Vec<String> = gaps.iter().map(|gap| gap.message(publish_ahead)).collect();
+            return Err(Failure::Refused(messages.join("\n")));
+        }
+        output.write(&keyring)?;
+
+        taking_over(&new, now).iter().for_each(say_taking_over);
+        for (kid, retired_at) in removed {
+            say(&format!("key {kid:?} retired at {}, and was removed", text_of(retired_at)));
+        }
+        let place = document.keys.len().saturating_sub(1);
+        match KeyTimes::of(new.timetable(), place).publish_at {
+            at if at > now => say(&format!("the gateways must have this keyring before {}", text_of(at))),
+            _ => say("the gateways must have this keyring at once"),
+        }
+        if sealing_keys.is_some() && !is_sealed {
+            say(&format!("the keyring was not sealed, and stays so, although {VARIABLE} is set"));
+        }
+        Ok(())
+    }
+
+    fn rotated(&self, plain: &[u8], old: &Keyring, now: u64) -> Result<Rotated, Failure> {
+        let unless_given = || old.signing(now).and_then(|(_, key)| SigningAlgorithm::of(key.algorithm()));
+        let algorithm = self.algorithm.or_else(unless_given).unwrap_or(SigningAlgorithm::Rs256);
+        let ahead = self.ahead.publish_ahead.saturating_add(DELIVERY).as_secs();
+        let sign_at = self.sign_at.unwrap_or_else(|| now.saturating_add(ahead));
+        if sign_at <= now {
+            return Err(Failure::Refused(format!("--sign-at {} is not in the future", text_of(sign_at))));
+        }
+        let next = fresh_key::generate(algorithm, None, &mut super::rng()?)?;
+        let mut document = KeyringDocument::read(plain, old)?;
+        let mut removed = Vec::new();
+        let mut place = 0_usize;
+        document.keys.retain(|_| {
+            let retired_at = KeyTimes::of(old.timetable(), place).retire_at;
+            let long_ago = retired_at.filter(|at| at.saturating_add(KEPT_AFTER_RETIREMENT) <= now);
+            if let (Some(at), Some((kid, _))) = (long_ago, old.key(place)) {
+                removed.push((kid.to_string(), at));
+            }
+            place = place.saturating_add(1);
+            long_ago.is_none()
+        });
+        document.keys.push(KeyEntry { sign_at: Some(text_of(sign_at)), ..next });
+        Ok(Rotated { document, removed })
+    }
+}
+
+/// The keys that have not begun to sign, with their kids and when they will.
+fn taking_over(keyring: &Keyring, now: u64) -> Vec<(String, u64)> {
+    let keys = (0..).map_while(|place| keyring.key(place).map(|(kid, _)| (place, kid)));
+    let later = keys.filter_map(|(place, kid)| {
+        let at = KeyTimes::of(keyring.timetable(), place).takes_over(now)?;
+        Some((kid.to_string(), at))
+    });
+    later.collect()
+}
+
+fn say_taking_over((kid, at): &(String, u64)) {
+    say(&format!("key {kid:?} takes over at {}; until then it is published only", text_of(*at)));
+}
