@@ -158,6 +158,7 @@ pub(crate) fn counters(config: &Config) -> Vec<String> {
     let mut names: Vec<String> = always.iter().map(|name| format!("jwt_reissuer.{name}")).collect();
     // Refusals that are not the fault of one caller alone.
     let refusals = [
+        Rejection::AmbiguousIssuer { kid: String::new() },
         Rejection::PlainHttp,
         Rejection::SigningFailed,
         Rejection::IssuerKeysUnavailable { retry_after: 0 },

@@ -31,6 +31,7 @@ fn a_counter_is_defined_once_and_counted_up_each_time() {
         ("jwt_reissuer.keyring.missing", 0),
         ("jwt_reissuer.keyring.signs_unpublished", 0),
         ("jwt_reissuer.keyring.withdrawn", 0),
+        ("jwt_reissuer.rejected.ambiguous_issuer", 0),
         ("jwt_reissuer.rejected.issuer_keys_unavailable", 0),
         ("jwt_reissuer.rejected.malformed", 3),
         ("jwt_reissuer.rejected.over_budget", 0),
