@@ -73,6 +73,7 @@ def trust(gateway: Gateway, cluster: Cluster, count: int) -> None:
     others = [
         {
             "name": f"other-{number}", "issuer": f"https://other-{number}.example.com", "audiences": [AUDIENCE],
+            "subject_prefix": f"other-{number}:",
             "jwks": {"inline": {"keys": [jwk_of(p256_key())]}},
         }
         for number in range(count - 1)

@@ -137,7 +137,7 @@ class Scenario:
         gateway.config["trusted_issuers"] = []
         for name, server in self.servers.items():
             trusted, fetched = copy.deepcopy(issuer), copy.deepcopy(cluster)
-            trusted |= {"name": name, "issuer": self.clusters[name].issuer}
+            trusted |= {"name": name, "issuer": self.clusters[name].issuer, "subject_prefix": f"{name}:"}
             trusted["jwks"] |= {"envoy_cluster": name, **jwks}
             fetched["name"] = fetched["load_assignment"]["cluster_name"] = name
             (locality,) = fetched["load_assignment"]["endpoints"]

@@ -16,6 +16,7 @@ import jwt
 
 from ..load import Answer
 from ..upstream import ANSWER
+from .clusters import subject_prefix
 from .configurations import CLAIMS, NUMBER_CLAIM, Configuration
 from .connections import Connections
 from .history import SLACK
@@ -200,7 +201,7 @@ class Checker:
         if not any(first <= issued <= last or issued < first <= claims["exp"] - half for first, last in moments):
             raise Wrong(f"iat {issued}, and the gateway's clock stood within {self.world.clocks.unix_between(begin, end)}")
         _expect("claims", claims, {
-            "iss": ISSUER, "sub": subject["sub"], "aud": asked.audience or configuration.audiences[0],
+            "iss": ISSUER, "sub": subject_prefix(subject["iss"]) + subject["sub"], "aud": asked.audience or configuration.audiences[0],
             "exp": min(subject["exp"], issued + configuration.ttl), "nbf": issued, "iat": issued, "jti": jti,
             "kubernetes.io": subject["kubernetes.io"], NUMBER_CLAIM: configuration.number,
         })

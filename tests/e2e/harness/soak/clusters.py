@@ -52,6 +52,11 @@ FAULTS: dict[str, Way] = {
 }
 
 
+def subject_prefix(issuer: str) -> str:
+    """The prefix of the cluster's subjects, by which the clusters are told apart: the first label of its issuer's host."""
+    return issuer.removeprefix("https://").split(".", 1)[0] + ":"
+
+
 class ApiServer(FaultyApiServer):
     """Publishes a key of an attacker's beside the cluster's own by every way that a gateway must not take keys by."""
 

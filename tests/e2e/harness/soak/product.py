@@ -15,7 +15,7 @@ from ..stand_in import StandInCluster
 from ..upstream import ANSWER
 from ..wall_clock import WallClock
 from .checker import NO_TOKEN, REFUSED, Checker
-from .clusters import TrustedCluster
+from .clusters import TrustedCluster, subject_prefix
 from .configurations import CLAIMS, NUMBER_CLAIM, Configuration, Configurations
 from .history import Clocks
 from .keyring import Entry, Ring, Secret, SigningKey, elliptic
@@ -65,10 +65,10 @@ class Product:
 
     def token(self, asked: Asked, key: SigningKey | None = None, kid: str | None = None, **changed: Any) -> Answer:
         key, now = key or self.signing, self.unix()
-        subject = asked.claims or {"sub": "system:serviceaccount:payments:ledger", "exp": now + 3600, "kubernetes.io": {}}
+        subject = asked.claims or {"iss": "https://red.example.com", "sub": "system:serviceaccount:payments:ledger", "exp": now + 3600, "kubernetes.io": {}}
         self._jtis += 1
         claims = {
-            "iss": ISSUER, "sub": subject["sub"], "aud": asked.audience or CONFIGURATION.audiences[0], "iat": now, "nbf": now,
+            "iss": ISSUER, "sub": subject_prefix(subject["iss"]) + subject["sub"], "aud": asked.audience or CONFIGURATION.audiences[0], "iat": now, "nbf": now,
             "exp": min(subject["exp"], now + CONFIGURATION.ttl), "jti": f"jti-{self._jtis}", "kubernetes.io": subject["kubernetes.io"],
             NUMBER_CLAIM: CONFIGURATION.number, **changed,
         }

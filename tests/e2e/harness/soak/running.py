@@ -26,7 +26,7 @@ from ..stand_in import StandInCluster
 from ..upstream import RecordingUpstream
 from ..wall_clock import WallClock
 from .checker import Checker
-from .clusters import TrustedCluster
+from .clusters import TrustedCluster, subject_prefix
 from .configurations import DRAIN_SECONDS, Configuration, Configurations
 from .events import Events
 from .history import Clocks
@@ -119,7 +119,10 @@ class Soak:
             endpoint["endpoint"]["address"]["socket_address"]["port_value"] = trusted.server.port
             gateway.bootstrap["static_resources"]["clusters"].append(fetched)
             gateway.config["trusted_issuers"].append(
-                {**issuer, "name": name, "issuer": trusted.issuer, "jwks": {**issuer["jwks"], "envoy_cluster": name}}
+                {
+                    **issuer, "name": name, "issuer": trusted.issuer, "subject_prefix": subject_prefix(trusted.issuer),
+                    "jwks": {**issuer["jwks"], "envoy_cluster": name},
+                }
             )
 
     # --- running ---
