@@ -5,33 +5,21 @@
 //! reissuing an unverified token does not compile. What costs little is checked first: garbage, wrong claims and expired
 //! tokens never reach the signature check.
 
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::clock::Now;
 use crate::crypto::{Algorithm, Crypto, VerifyingKey};
 use crate::error::Rejection;
 use crate::event::Fingerprint;
 use crate::http::{Request, Response};
+use crate::jose_header::{JoseHeader, MAX_HEADER, decode, parse_shared};
 use crate::json::{Json, Object};
 use crate::subject::SubjectClaims;
 use crate::text::Text;
 use crate::trusted_issuer::TrustedIssuer;
 use crate::validity::Times;
-
-/// Most bytes of a decoded JOSE header.
-const MAX_HEADER: usize = 2048;
-/// Most bytes of a `kid`, as kube-apiserver has it.
-const MAX_KID: usize = 1024;
-
-/// JOSE header members that we neither obey nor ignore: each has been a way to choose the key or to change what is
-/// signed (RFC 7515 section 4.1, RFC 7516, RFC 7797).
-const REFUSED_MEMBERS: [&str; 9] = ["crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc", "cty"];
 
 const DOT: u8 = 1;
 /// Neither that, nor of base64url
@@ -94,13 +82,6 @@ pub struct Proof {
     token: Fingerprint,
     /// Its `SubjectPublicKeyInfo`
     key: Arc<[u8]>,
-}
-
-/// The JOSE header members that decide.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct JoseHeader {
-    algorithm: Algorithm,
-    kid: Text,
 }
 
 impl<'a> PresentedToken<'a> {
@@ -377,34 +358,6 @@ impl SubjectToken {
     }
 }
 
-impl JoseHeader {
-    fn parse(text: Vec<u8>) -> Result<Self, Rejection> {
-        let Some(Json::Object(header)) = parse_shared(text) else {
-            return Err(Rejection::Malformed("the JOSE header is not a strict JSON object"));
-        };
-        if let Some(member) = REFUSED_MEMBERS.into_iter().find(|member| header.get(member).is_some()) {
-            return Err(Rejection::HeaderMember(member));
-        }
-        let algorithm = header
-            .get("alg")
-            .and_then(Json::as_str)
-            .and_then(Algorithm::from_name)
-            .ok_or(Rejection::UnsupportedAlgorithm)?;
-        match header.get("typ") {
-            None => {}
-            // RFC 7519 section 5.1
-            Some(Json::String(kind)) if kind.eq_ignore_ascii_case("JWT") => {}
-            Some(_) => return Err(Rejection::WrongType),
-        }
-        match header.get("kid") {
-            Some(Json::String(kid)) if !kid.is_empty() && kid.len() <= MAX_KID => {
-                Ok(Self { algorithm, kid: kid.clone() })
-            }
-            _ => Err(Rejection::NoKeyId),
-        }
-    }
-}
-
 /// No token is shown by these: only what an audit line may hold.
 impl fmt::Debug for PresentedToken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -434,15 +387,6 @@ impl fmt::Debug for SubjectToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubjectToken").field("subject", &self.subject).finish_non_exhaustive()
     }
-}
-
-/// Canonical base64url without padding (RFC 7515 section 2): one text for one value.
-fn decode(segment: &[u8]) -> Result<Vec<u8>, Rejection> {
-    URL_SAFE_NO_PAD.decode(segment).map_err(|_| Rejection::Malformed("a segment is not canonical base64url"))
-}
-
-fn parse_shared(text: Vec<u8>) -> Option<Json> {
-    Json::parse_shared(&Arc::new(String::from_utf8(text).ok()?)).ok()
 }
 
 /// A signed token of ours, its signature checked with the public key.

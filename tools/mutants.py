@@ -19,13 +19,14 @@ import rust
 from cache import REPOSITORY, SetupError
 
 FILES = ("src/claims.rs", "src/jwks.rs", "src/policy.rs", "src/repeats.rs", "src/sealed.rs", "src/source.rs", "src/subject.rs", "src/timetable.rs", "src/token.rs",
-         "src/validity.rs", "src/budget.rs")
+         "src/validity.rs", "src/budget.rs", "src/jose_header.rs", "src/path.rs", "src/reissuer/verify.rs", "src/succession.rs")
 LEAST_CAUGHT = 0.9
 BUILD = REPOSITORY / "target" / "mutants"
 COPY = BUILD / "tree"
 OUTCOMES = BUILD / "mutants.out" / "outcomes.json"
 
-TESTS = ("lib", "test=key_cache", "test=reconfigured", "test=sealed", "test=repeats", "test=budget", "test=rotation", "test=vectors", "test=configuration", "test=guards", "test=limits", "test=properties", "test=stories")
+TESTS = ("lib", "test=key_cache", "test=reconfigured", "test=sealed", "test=repeats", "test=budget", "test=rotation", "test=vectors", "test=configuration", "test=guards", "test=limits", "test=properties", "test=stories", "test=alarms", "test=clusters", "test=key_sets", "test=plain_http", "test=shared_host",
+         "test=succession")
 # What takes longest tests the arithmetic of signatures, and no mutant is made there.
 SKIPPED = (
     "known_answers::every_ecdsa_signature",
