@@ -4,18 +4,19 @@
 //! (`wasm/envoy` is one) does nothing but carry them:
 //!
 //! ```text
-//! Route::of(method, authority, path)      is it ours?                          http
+//! Route::of(method, authority, path)      is it ours?                          routes, path
 //! Reissuer::handle(&request, now)         what to do with it                   reissuer
+//!   request.connection                    TLS, or tokens are refused           http
 //!   request.bearer()                      the token of the Authorization header   http
 //!   Repeats::issued(sha256, audience)     what it got before, if all is as it was    repeats
-//!   UnverifiedToken::of                   strict compact JWS                   token
+//!   UnverifiedToken::of                   strict compact JWS                   token, jose_header
 //!     .examine(issuer, now)               -> PlausibleToken: claims would do   token, subject
-//!   KeyCache::find(kid)                   Found | Pending | Absent             jwks, source
+//!   KeyCache::find(kid, alg)              Found | Pending | Absent             jwks, source
 //!   Budget::turn(sub)                     is there time for signatures?        budget
-//!     .verify(key, crypto)                -> SubjectToken                      token, crypto
+//!     .verify(key, crypto)                -> SubjectToken, and its cluster     reissuer/verify, token, crypto
 //!   policy::allow                         -> Grant: audience and expiry        policy
 //!   Claims::of(&subject, rules, grant)    what goes in                         claims
-//!   Keyring::issue(&claims, now)          -> IssuedToken, checked              keyring, timetable
+//!   Keyring::issue(&claims, now)          -> IssuedToken, checked              keyring, timetable, our_keys
 //! any Err(Rejection) -> Response          in one place                         error
 //!
 //! Outcome::Pass | Respond | NeedBody -> await_body, take | Defer -> wait; both are answered by poll_waiting in time
