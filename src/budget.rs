@@ -117,12 +117,12 @@ impl Budget {
         self.by_subject = by_subject.clone();
     }
 
-    /// When a subject of the trusted issuer in that place may have its signatures, where so many wait already. It may not be who it
-    /// says it is.
+    /// When a subject of one of these trusted issuers, by their places in the configuration, may have its signatures, where so many
+    /// wait already. Neither the subject nor the issuer is verified yet, so a subject has had its part only if each of them has.
     ///
     /// # Errors
     /// [`Rejection::OverBudget`], [`Rejection::SubjectOverBudget`]
-    pub(crate) fn turn(&self, issuer: usize, sub: &str, waiting: usize, now: Monotonic) -> Result<Turn, Rejection> {
+    pub(crate) fn turn(&self, issuers: &[usize], sub: &str, waiting: usize, now: Monotonic) -> Result<Turn, Rejection> {
         let free_in = self.free_in(now);
         if self.percent >= EVERYTHING || (free_in.is_zero() && waiting == 0) {
             return Ok(Turn::Now);
@@ -132,7 +132,9 @@ impl Budget {
         if wait > LONGEST_WAIT || waiting >= LONGEST_LINE {
             return Err(Rejection::OverBudget { retry_after: wait.as_secs().saturating_add(1) });
         }
-        if wait.saturating_mul(2) > LONGEST_WAIT && self.has_had_its_part(&(issuer, sub.to_owned()), now) {
+        let have_had_their_part =
+            || issuers.iter().all(|issuer| self.has_had_its_part(&(*issuer, sub.to_owned()), now));
+        if wait.saturating_mul(2) > LONGEST_WAIT && have_had_their_part() {
             return Err(Rejection::SubjectOverBudget { sub: sub.to_owned() });
         }
         Ok(Turn::Later)

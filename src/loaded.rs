@@ -33,7 +33,7 @@ pub(crate) struct Loaded {
     pub(crate) keyring: Keyring,
     /// For each phase of its timetable
     documents: Vec<Documents>,
-    /// Likewise, of the keys that are published
+    /// A number for each phase, made of the keys that it publishes
     fingerprints: Vec<u32>,
 }
 

@@ -23,7 +23,8 @@ use crate::source::{Freshness, Source, SourceKey, State};
 use crate::succession::{Gap, Succession};
 
 /// What an answer without a keyring means.
-const NO_KEY: &str = "the file with the signing key may be missing, empty or of more than one line, as a PEM is";
+const NO_KEY: &str = "the file with the signing key may be missing, empty or of more than one line, as a PEM is; or the internal \
+     listener that the cluster leads to does not exist";
 /// Most gaps that are kept for gauges; the oldest goes first.
 const MAX_GAPS: usize = 16;
 
@@ -85,11 +86,12 @@ impl OurKeys {
                     keys.gaps(config, now);
                     return Ok((keys, events));
                 }
+                // Its sealing key is not part of the configuration, and neither is the clock.
+                Err(LoadError::Sealed(_)) => {}
+                Err(LoadError::Refused(_)) if Loaded::parse(document, config, crypto, rng, u64::MAX).is_ok() => {}
                 Err(LoadError::Refused(problem)) => {
                     return Err(ConfigError::new("signing_keys.from.dangerous_inline", problem));
                 }
-                // Its sealing key is not part of the configuration.
-                Err(LoadError::Sealed(_)) => {}
             }
         }
         let events = keys.read_given(config, crypto, rng, now);
@@ -276,13 +278,16 @@ impl OurKeys {
     }
 
     fn keep_gap(&mut self, gap: Gap, at: u64) {
-        if self.gaps.iter().any(|known| *known == (gap.clone(), at)) {
+        // One of each kind and key: their gauge has one value, which is the latest.
+        if let Some((_, latest)) = self.gaps.iter_mut().find(|(known, _)| known.is_like(&gap)) {
+            *latest = at.max(*latest);
             return;
         }
-        if self.gaps.len() >= MAX_GAPS {
-            self.gaps.remove(0);
-        }
         self.gaps.push((gap, at));
+        let oldest = self.gaps.iter().enumerate().min_by_key(|(_, (_, at))| *at).map(|(place, _)| place);
+        if let Some(oldest) = oldest.filter(|_| self.gaps.len() > MAX_GAPS) {
+            self.gaps.remove(oldest);
+        }
     }
 
     /// How long there has been no usable keyring, if there is none; `begun` is when this configuration came into use.

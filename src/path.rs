@@ -5,21 +5,23 @@
 //! order is tried: decoding (RFC 3986 section 6.2.2.2) any number of times, dropping path parameters (section 3.3), cutting at
 //! a decoded `?` or `#`, resolving dot segments (section 5.2.4), merging slashes, and ignoring case.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Longest path, in bytes, of which the spellings are compared. A longer one that names a path of ours counts as a spelling.
+/// Longest path, in bytes, whose readings are searched. A longer one with a segment named like one of ours counts as a spelling.
 const MAX_PATH: usize = 2048;
 /// Most readings of one path. A path with more counts as a spelling of ours.
 const MAX_READINGS: usize = 32;
+/// Longest segment, in bytes after decoding, that may be the name of one of ours: letters of other scripts fold to shorter ones.
+const MAX_NAME: usize = 128;
 
-/// Whether some server reads `path`, without its query, as one of `ours`. Those are in lower case.
+/// Whether some server reads `path`, without its query, as one of `ours`. Those are ASCII in lower case.
 pub(crate) fn may_be_read_as(path: &[u8], ours: &[&[u8]]) -> bool {
     if is_plain(path) {
         return ours.contains(&path);
     }
-    // No step adds letters, so the last segment of the result stands in what is left after all decoding.
-    let decoded = without_controls(&fully_decoded(path)).to_ascii_lowercase();
-    if !ours.iter().any(|ours| contains(&decoded, last_segment(ours))) {
+    // No step makes a segment, so the last one of the result stands in what is left after all decoding.
+    if !has_last_segment(&fully_decoded(path), ours) {
         return false;
     }
     if path.len() > MAX_PATH {
@@ -28,7 +30,7 @@ pub(crate) fn may_be_read_as(path: &[u8], ours: &[&[u8]]) -> bool {
     let mut readings = Vec::from([path.to_vec()]);
     let mut next = 0;
     while let Some(reading) = readings.get(next) {
-        if ours.contains(&&*reading.to_ascii_lowercase()) {
+        if ours.iter().any(|ours| folds_to(reading, ours)) {
             return true;
         }
         let steps = [
@@ -77,15 +79,15 @@ fn decoded_once(path: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// Percent-encoding decoded until none is left: an escape that decoding makes is decoded too.
+/// Percent-encoding decoded until none is left, and without spaces and control characters: an escape that either makes is decoded too.
 fn fully_decoded(path: &[u8]) -> Vec<u8> {
     let mut decoded: Vec<u8> = Vec::with_capacity(path.len());
-    for byte in path {
-        decoded.push(*byte);
+    for byte in path.iter().copied().filter(is_no_control) {
+        decoded.push(byte);
         while let Some(start) = decoded.len().checked_sub(3) {
             let Some(byte) = decoded.get(start..).and_then(escaped) else { break };
             decoded.truncate(start);
-            decoded.push(byte);
+            decoded.extend(Some(byte).filter(is_no_control));
         }
     }
     decoded
@@ -144,13 +146,31 @@ fn resolved(path: &[u8]) -> Vec<u8> {
 
 /// Without spaces and control characters, which some servers strip.
 fn without_controls(path: &[u8]) -> Vec<u8> {
-    path.iter().copied().filter(|byte| *byte > b' ' && *byte != 0x7f).collect()
+    path.iter().copied().filter(is_no_control).collect()
+}
+
+/// NUL is left, since some servers cut there.
+fn is_no_control(byte: &u8) -> bool {
+    *byte == 0 || *byte > b' ' && *byte != 0x7f
+}
+
+/// Whether a segment is named like the last one of any of `ours`.
+fn has_last_segment(path: &[u8], ours: &[&[u8]]) -> bool {
+    let is_name = |segment: &[u8]| ours.iter().any(|ours| folds_to(segment, last_segment(ours)));
+    path.split(|byte| b"/\\;?#\0".contains(byte)).any(|segment| segment.len() <= MAX_NAME && is_name(segment))
 }
 
 fn last_segment(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len().max(1)).any(|window| window == part)
+/// Whether a text is one of ours to a server that ignores case, white space and byte-order marks. `ours` is in lower case.
+fn folds_to(text: &[u8], ours: &[u8]) -> bool {
+    if text.is_ascii() {
+        return text.eq_ignore_ascii_case(ours);
+    }
+    // By capitals first: letters such as the long s and ligatures have ASCII capitals alone.
+    let text = String::from_utf8_lossy(text);
+    let characters = text.chars().filter(|character| !character.is_whitespace() && *character != '\u{feff}');
+    characters.flat_map(char::to_uppercase).flat_map(char::to_lowercase).eq(ours.iter().copied().map(char::from))
 }

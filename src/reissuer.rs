@@ -13,7 +13,7 @@ use core::time::Duration;
 use chacha20::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::budget::Budget;
-use crate::clock::Now;
+use crate::clock::{Monotonic, Now};
 use crate::config::{Config, ConfigError};
 use crate::crypto::{Crypto, Rng};
 use crate::discovery::{Document, Documents};
@@ -25,7 +25,7 @@ use crate::loaded::Loaded;
 use crate::metrics::{self, Gauge};
 use crate::repeats::Repeats;
 use crate::source::{SourceKey, State};
-use crate::sources::Sources;
+use crate::sources::{PATIENCE as PATIENCE_WITHOUT_KEYS, Sources};
 use crate::waiting::{StreamId, Waiting, WaitingRoom, WaitsFor};
 
 /// Most events that are kept for [`Reissuer::poll_event`]; the oldest goes first.
@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// Most requests that one call of [`Reissuer::poll_waiting`] handles in vain, each of which parses a token.
 const HANDLED_AT_ONCE: usize = 8;
+/// How often it is told that nothing can be signed although there is a keyring.
+const INABILITY_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest time between two ticks of a host.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 
@@ -51,8 +53,10 @@ pub struct Reissuer {
     events: VecDeque<Event>,
     /// A signature did not verify: the signer is not trusted again as long as there is this VM.
     signing_latched: bool,
-    /// The host has no random numbers: without them nothing may be signed
-    no_randomness: bool,
+    /// Why the host has no random numbers, if it has none: without them nothing may be signed
+    no_randomness: Option<String>,
+    /// Since when nothing can be signed although there is a keyring, and when that was last told
+    unable: Option<(Monotonic, Option<Monotonic>)>,
     /// Whether there has been a request of ours
     asked: bool,
 }
@@ -92,7 +96,7 @@ impl Reissuer {
     /// A filter of this configuration. `seed` must come from a cryptographic random source and be used for nothing else.
     ///
     /// # Errors
-    /// [`ConfigError`] where keys that came with the configuration or from the environment are not usable.
+    /// [`ConfigError`] where keys that are written in the configuration are not usable.
     pub fn new(config: Config, crypto: Box<dyn Crypto>, seed: [u8; 32], now: Now) -> Result<Self, ConfigError> {
         let mut rng = Rng::from_seed(seed);
         let (sources, events) = Sources::new(&config, &*crypto, &mut rng, now)?;
@@ -107,7 +111,8 @@ impl Reissuer {
             waiting: WaitingRoom::default(),
             events: events.into(),
             signing_latched: false,
-            no_randomness: false,
+            no_randomness: None,
+            unable: None,
             asked: false,
         })
     }
@@ -125,8 +130,35 @@ impl Reissuer {
 
     /// Takes note that the host's source of random numbers is broken: documents are served, and token requests answered 503.
     pub fn without_randomness(&mut self, problem: String) {
-        self.no_randomness = true;
-        self.note(Event::KeyringFailed { problem, repeated: false, missing: false });
+        self.no_randomness = Some(problem);
+    }
+
+    /// Why nothing can be signed although there is a keyring.
+    fn inability(&self, now: Now) -> Option<String> {
+        if !self.config.serve.tokens {
+            return None;
+        }
+        if let Some(problem) = &self.no_randomness {
+            return Some(problem.clone());
+        }
+        let State::Ready(loaded) = self.sources.keyring(now.monotonic) else { return None };
+        let is_able = loaded.keyring.signing(now.unix).is_some();
+        (!is_able).then(|| "no key signs yet by the clock of this gateway".to_string())
+    }
+
+    /// Tells of an inability at once, and again as long as it goes on, so that an alert sees it.
+    fn note_inability(&mut self, now: Now) {
+        let Some(problem) = self.inability(now) else {
+            self.unable = None;
+            return;
+        };
+        let (since, told) = self.unable.unwrap_or((now.monotonic, None));
+        if told.is_some_and(|told| now.monotonic.saturating_sub(told) < INABILITY_INTERVAL) {
+            return;
+        }
+        self.unable = Some((since, Some(now.monotonic)));
+        let missing = now.monotonic.saturating_sub(since) >= PATIENCE_WITHOUT_KEYS;
+        self.note(Event::KeyringFailed { problem, repeated: told.is_some(), missing });
     }
 
     /// The route table, for [`Route::of`].
@@ -242,14 +274,15 @@ impl Reissuer {
         let Self { sources, config, crypto, rng, .. } = self;
         let events = sources.turn(config, &**crypto, rng, now);
         events.into_iter().for_each(|event| self.note(event));
+        self.note_inability(now);
         let random = self.rng.next_u32();
         self.sources.poll(&self.config, now.monotonic, random)
     }
 
-    /// Takes note that another VM of this host has read an entry, in seconds since 1970. A VM that serves nobody may reach less, as
-    /// that of Envoy's main thread does: an entry that others read lately is no alarm there.
-    pub fn read_elsewhere(&mut self, key: SourceKey, at: u64) {
-        self.sources.read_elsewhere(key, at);
+    /// Takes note that another VM of this host has read an entry, in seconds since 1970; 0 is never. The VM of Envoy's main thread
+    /// serves no request and reaches less than others: it raises no alarm about an entry that others read.
+    pub fn read_elsewhere(&mut self, key: SourceKey, at: u64, now: Now) {
+        self.sources.read_elsewhere(key, at, now.monotonic);
     }
 
     /// The name of the gauge that tells when any VM last read an entry.

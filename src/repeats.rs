@@ -95,6 +95,12 @@ impl Repeats {
             self.tokens.insert(token, Box::new(new));
         }
         let Some(remembered) = self.tokens.get_mut(&token) else { return };
+        if remembered.issuer != issuer {
+            // The key is another cluster's by now, and what was issued has the subject of the one before.
+            let before = remembered.bytes();
+            (remembered.issuer, remembered.issued) = (issuer, Vec::with_capacity(1));
+            self.bytes = self.bytes.saturating_sub(before).saturating_add(remembered.bytes());
+        }
         // The cluster's key of that id may be another one by now, by which it was verified again. One is as long as the other, or
         // nearly.
         remembered.proof = subject.proof().clone();

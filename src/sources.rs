@@ -25,7 +25,7 @@ use crate::source::{SourceKey, State};
 use crate::trusted_issuer::{JwksFrom, TrustedIssuer};
 
 /// How long a configuration may be without keys before that is an alarm: an Envoy that starts resolves names meanwhile.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Most refused keys that a log line names.
 const MAX_NAMED: usize = 8;
 
@@ -38,10 +38,19 @@ pub(crate) struct Sources {
     key_caches: Vec<KeyCache>,
     /// In the order of `config.trusted_issuers`
     last_fetches: Vec<Option<LastFetch>>,
-    /// Entries that another VM of the host has read, and when, in seconds since 1970
-    read_elsewhere: Vec<(SourceKey, u64)>,
+    /// Entries that other VMs of the host read
+    read_elsewhere: Vec<ReadElsewhere>,
     /// Entries that were logged to be out of reach
     out_of_reach: Vec<SourceKey>,
+}
+
+/// An entry that another VM of the host reads.
+struct ReadElsewhere {
+    key: SourceKey,
+    /// When it was read, in seconds since 1970, as that VM says
+    at: u64,
+    /// When that last changed. The wall clock may jump.
+    seen: Monotonic,
 }
 
 impl Sources {
@@ -181,10 +190,15 @@ impl Sources {
         None
     }
 
-    /// Takes note that another VM of this host has read an entry, in seconds since 1970.
-    pub(crate) fn read_elsewhere(&mut self, key: SourceKey, at: u64) {
-        self.read_elsewhere.retain(|(other, _)| *other != key);
-        self.read_elsewhere.push((key, at));
+    /// Takes note that another VM of this host has read an entry, in seconds since 1970; 0 is never.
+    pub(crate) fn read_elsewhere(&mut self, key: SourceKey, at: u64, now: Monotonic) {
+        match self.read_elsewhere.iter_mut().find(|read| read.key == key) {
+            // A configuration that ends sets it to 0 for a moment.
+            _ if at == 0 => {}
+            Some(read) if read.at == at => {}
+            Some(read) => (read.at, read.seen) = (at, now),
+            None => self.read_elsewhere.push(ReadElsewhere { key, at, seen: now }),
+        }
     }
 
     /// Takes what came of a fetch, and gives its events: none of a fetch that is not in flight. `asked` is whether this VM has
@@ -210,14 +224,14 @@ impl Sources {
         events.into_iter().map(|event| self.judged(event, id.key, is_unreached, config, now)).collect()
     }
 
-    /// A failure as it is to be told. It is an alarm once there have been no keys for a minute. Until then, one that this VM alone
-    /// may have, because it does not serve, is none; and never if another VM reads what this one cannot reach.
+    /// A failure as it is logged and counted. It is an alarm once there have been no keys for a minute. In a VM that has served no
+    /// request it is excused during the first minute, and for as long as another VM reads the keys.
     fn judged(&mut self, event: Event, key: SourceKey, is_unreached: bool, config: &Config, now: Now) -> Event {
         let missing_for = self.missing_for(key, now.monotonic);
         let is_missing = missing_for.is_some_and(|missing| missing >= PATIENCE);
-        let recently = 2_u64.saturating_mul(key.lifetime(config).as_secs()).max(PATIENCE.as_secs());
-        let elsewhere = self.read_elsewhere.iter().find(|(other, _)| *other == key).map_or(0, |(_, at)| *at);
-        let is_spare = now.unix.saturating_sub(elsewhere) <= recently;
+        let recently = key.lifetime(config).saturating_mul(2).max(PATIENCE);
+        let elsewhere = self.read_elsewhere.iter().find(|read| read.key == key);
+        let is_spare = elsewhere.is_some_and(|read| now.monotonic.saturating_sub(read.seen) <= recently);
         let is_early = missing_for.is_some() && now.monotonic.saturating_sub(self.begun) < PATIENCE;
         let is_excused = is_unreached && (is_spare || is_early);
         match event {
@@ -278,11 +292,10 @@ impl Sources {
             Ok(keys) => {
                 let kids: Vec<String> = keys.kids().map(ToString::to_string).collect();
                 let refused = keys.refused().to_vec();
-                let before = match cache.source().state(now.monotonic) {
-                    State::Ready(before) => before.kids().map(ToString::to_string).collect(),
-                    _ => Vec::new(),
+                let changed = match cache.source().state(now.monotonic) {
+                    State::Ready(before) => !before.is_equal(&keys),
+                    _ => true,
                 };
-                let changed = before != kids;
                 if !cache.source().succeed(attempt, keys, now.monotonic, random) {
                     return None;
                 }
@@ -329,7 +342,8 @@ fn with_counters(problem: String, fetch: &JwksFetch) -> String {
     format!(
         "{problem}; Envoy's counters tell why: cluster.{cluster}.ssl.fail_verify_error (CA or expiry), \
          cluster.{cluster}.ssl.fail_verify_san (name), cluster.{cluster}.ssl.connection_error (no TLS), \
-         else cluster.{cluster}.upstream_cx_connect_fail (no connection)"
+         else cluster.{cluster}.upstream_cx_connect_fail (no connection); if {cluster} leads to an internal listener, those of the \
+         cluster behind it"
     )
 }
 

@@ -17,6 +17,8 @@ use crate::error::Quoted;
 use crate::keyring::Keyring;
 use crate::timetable::text_of;
 
+/// How long verifiers take to see a published key, at least.
+const LEAST_SEEN_AFTER: Duration = Duration::from_secs(300);
 /// Most keys whose tokens may still be valid that are remembered; the one that ends soonest is forgotten first.
 const MAX_KEYS: usize = 64;
 
@@ -76,14 +78,15 @@ struct Alive {
 
 impl Succession {
     /// Takes note of what a keyring publishes and signs with at `now` (seconds since 1970), and tells the gaps since the last
-    /// time. `seen_after` is how long verifiers take to see a published key. The first call finds no gap.
+    /// time. `seen_after` is how long verifiers take to see a published key; five minutes are assumed at least, since verifiers
+    /// cache for longer than they are told. The first call finds no gap, and neither does the first after the clock was set back.
     pub fn observe(&mut self, keyring: &Keyring, now: u64, seen_after: Duration) -> Vec<Gap> {
         let Some(phase) = keyring.timetable().at(now) else { return Vec::new() };
-        let first = self.last.is_none();
         if self.last.is_some_and(|last| now < last) {
-            // The clock was set back: ages that were measured with it mean nothing.
-            self.published.iter_mut().for_each(|key| key.since = 0);
+            // The clock was set back: times that were observed with it mean nothing.
+            *self = Self::default();
         }
+        let first = self.last.is_none();
         self.last = Some(now);
         let published = keyring.published(phase).map(|(kid, key)| {
             let id = Id::of(kid, key);
@@ -116,7 +119,7 @@ impl Succession {
             && !self.alive.iter().any(|alive| alive.signed && alive.id == key.id)
         {
             let published_for = now.saturating_sub(key.since);
-            if published_for < seen_after.as_secs() {
+            if published_for < seen_after.max(LEAST_SEEN_AFTER).as_secs() {
                 gaps.push(Gap::SignsUnpublished { kid: key.id.kid.clone(), published_for });
             }
         }
@@ -159,6 +162,12 @@ impl Id {
 }
 
 impl Gap {
+    /// Whether it is one of the same kind, of a key with the same id.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        core::mem::discriminant(self) == core::mem::discriminant(other) && self.kid() == other.kid()
+    }
+
     /// The id of the key that it is about.
     #[must_use]
     pub fn kid(&self) -> &str {

@@ -14,7 +14,7 @@ mod scenario;
 use jwt_reissuer::crypto::SoftwareCrypto;
 use jwt_reissuer::event::{Event, Level};
 use jwt_reissuer::succession::Gap;
-use jwt_reissuer::{Answer, Outcome, Reissuer, SourceKey};
+use jwt_reissuer::{Answer, Now, Outcome, Reissuer, SourceKey};
 use scenario::keyrings::{DAY, HOUR, key, keyring};
 use scenario::{START, Scenario, config};
 use serde_json::{Value, json};
@@ -129,12 +129,12 @@ fn a_configuration_with_another_key_in_it_is_a_gap_too() {
 }
 
 /// A gateway that is asked by nobody for so long, while nothing can be reached: its events with the second of each.
-fn idle(seconds: u64, mut read_elsewhere: impl FnMut(&mut Reissuer, u64)) -> Vec<(u64, Event)> {
+fn idle(seconds: u64, mut read_elsewhere: impl FnMut(&mut Reissuer, Now)) -> Vec<(u64, Event)> {
     let mut scenario = Scenario::new(fetched);
     (scenario.keyring, scenario.jwks) = (None, None);
     let mut told = Vec::new();
     for second in 0..seconds {
-        read_elsewhere(&mut scenario.reissuer, scenario.now.unix);
+        read_elsewhere(&mut scenario.reissuer, scenario.now);
         scenario.fetch_what_is_due();
         told.extend(scenario.events().into_iter().map(|event| (second, event)));
         scenario.pass(1);
@@ -173,23 +173,101 @@ fn a_gateway_that_nobody_asks_alarms_after_a_minute_without_keys() {
 fn a_vm_that_serves_nobody_is_silent_as_long_as_others_of_its_process_read_the_keys() {
     let told = idle(180, |reissuer, now| {
         for key in [SourceKey::Keyring, SourceKey::Jwks(0)] {
-            reissuer.read_elsewhere(key, now - 5);
+            reissuer.read_elsewhere(key, now.unix - now.unix % 5, now);
         }
     });
     assert!(NOTED.iter().all(|counter| first(&told, counter).is_none()));
     assert!(told.iter().all(|(_, event)| matches!(event.level(), Level::Info | Level::Debug)), "{told:?}");
 
     // Others have read them once, and do not any more.
-    let told = idle(900, |reissuer, _| {
+    let told = idle(900, |reissuer, now| {
         for key in [SourceKey::Keyring, SourceKey::Jwks(0)] {
-            reissuer.read_elsewhere(key, START);
+            reissuer.read_elsewhere(key, START, now);
         }
     });
     assert!(NOTED.iter().all(|counter| first(&told, counter).is_some_and(|second| second > 60)));
 }
 
 #[test]
-fn a_vm_that_serves_alarms_at_once_in_the_log_and_after_a_minute_by_its_counter() {
+fn neither_a_configuration_that_ends_nor_a_step_of_the_clock_makes_a_vm_that_serves_nobody_alarm() {
+    for (what, step) in [("a gauge that is 0 for a moment", 0), ("a clock that is an hour ahead", 3600)] {
+        let told = idle(300, |reissuer, now| {
+            let read = now.unix - now.unix % 5;
+            let disturbed = (120..123).contains(&(now.unix - START));
+            for key in [SourceKey::Keyring, SourceKey::Jwks(0)] {
+                // Seen from a VM whose clock has stepped, what others read was read long ago.
+                let at = if disturbed && step == 0 { 0 } else { read };
+                reissuer.read_elsewhere(key, at, Now { unix: now.unix + step, ..now });
+            }
+        });
+        assert!(NOTED.iter().all(|counter| first(&told, counter).is_none()), "{what}");
+    }
+}
+
+#[test]
+fn a_gateway_that_cannot_sign_with_the_keys_it_has_alarms_though_nobody_asks() {
+    let without_randomness: fn(&mut Scenario) =
+        |scenario| scenario.reissuer.without_randomness("no random numbers".into());
+    let clock_in_the_past: fn(&mut Scenario) = |scenario| scenario.now.unix = START - 3 * DAY;
+    for (what, disable) in [("no random numbers", without_randomness), ("no key signs yet", clock_in_the_past)] {
+        let mut scenario = with_keyring(&[key("only", 1, Some(START - DAY))]);
+        disable(&mut scenario);
+        let mut told = Vec::new();
+        for second in 0..90_u64 {
+            scenario.fetch_what_is_due();
+            told.extend(scenario.events().into_iter().map(|event| (second, event)));
+            scenario.pass(1);
+        }
+        let lines: Vec<String> = told.iter().map(|(_, event)| event.to_string()).collect();
+        assert!(lines.iter().any(|line| line.contains(what)), "{lines:?}");
+        let second = first(&told, NOTED[0]).unwrap();
+        assert!((60..=66).contains(&second), "{what}: {second}");
+        let token = scenario.token("cluster-key", |_| ());
+        assert_eq!(scenario.reissue("/reissue", &token).status, 503, "{what}");
+    }
+}
+
+#[test]
+fn a_secret_that_changes_to_and_fro_keeps_one_gauge_for_each_key_with_the_latest_moment() {
+    let mut scenario = with_keyring(&[key("first", 1, None)]);
+    replaced(&mut scenario, &[key("third", 3, None)]);
+    for _ in 0..12 {
+        replaced(&mut scenario, &[key("first", 1, None)]);
+        replaced(&mut scenario, &[key("second", 2, None)]);
+    }
+    let withdrawn = gauges(&scenario, "jwt_reissuer.keyring.withdrawn_at.");
+    let kids: Vec<&str> = withdrawn.iter().map(|(kid, _)| kid.as_str()).collect();
+    assert_eq!(kids, ["first", "third", "second"]);
+    let moments: Vec<u64> = withdrawn.iter().map(|(_, at)| scenario.now.unix - at).collect();
+    assert_eq!(moments, [0, 230, 10]);
+}
+
+#[test]
+fn a_keyring_in_the_configuration_is_not_refused_for_the_gateways_clock() {
+    let before = Now { unix: 0, ..scenario::BEGINNING };
+    let inline = config(|all| {
+        let ring = keyring(&[key("only", 1, Some(START - DAY))]);
+        all["signing_keys"]["from"] = json!({ "dangerous_inline": ring });
+    });
+    let mut scenario = Scenario::new(|_| ());
+    scenario.reissuer =
+        Reissuer::new(inline, Box::new(SoftwareCrypto), [9; 32], before).map_err(|error| error.to_string()).unwrap();
+    scenario.now = before;
+    assert_eq!(scenario.send(scenario.request("GET", "/openid/v1/jwks", &[])).status, 503);
+    // The clock is set right.
+    scenario.now.unix = START;
+    for _ in 0..10 {
+        scenario.now.monotonic += std::time::Duration::from_secs(1);
+        scenario.fetch_what_is_due();
+    }
+    assert_eq!(scenario.send(scenario.request("GET", "/openid/v1/jwks", &[])).status, 200);
+    // What no clock mends is refused.
+    let broken = config(|all| all["signing_keys"]["from"] = json!({ "dangerous_inline": "x" }));
+    assert!(Reissuer::new(broken, Box::new(SoftwareCrypto), [9; 32], before).is_err());
+}
+
+#[test]
+fn a_vm_that_serves_logs_a_failure_at_once_and_counts_it_as_missing_after_a_minute() {
     let mut scenario = Scenario::new(fetched);
     (scenario.keyring, scenario.jwks) = (None, None);
     let token = scenario.token("cluster-key", |_| ());
@@ -200,6 +278,15 @@ fn a_vm_that_serves_alarms_at_once_in_the_log_and_after_a_minute_by_its_counter(
     let told = scenario.events();
     assert!(told.iter().any(|event| matches!(event, Event::KeyringFailed { missing: false, .. })), "{told:?}");
     assert!(told.iter().any(|event| matches!(event, Event::IssuerKeysFailed { missing: false, .. })), "{told:?}");
+    let mut told = Vec::new();
+    for second in 1..90_u64 {
+        scenario.pass(1);
+        scenario.fetch_what_is_due();
+        told.extend(scenario.events().into_iter().map(|event| (second, event)));
+    }
+    for counter in NOTED {
+        assert!(first(&told, counter).is_some_and(|second| (60..=66).contains(&second)), "{counter}");
+    }
 }
 
 #[test]

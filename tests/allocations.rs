@@ -19,6 +19,7 @@ use hostile::gateway::{Gateway, Wire};
 use hostile::shape::Shape;
 use hostile::{To, all, worst_by};
 use jwt_reissuer::crypto::Rng;
+use jwt_reissuer::http::Route;
 
 /// Most bytes on the heap for one request that is refused, the filter's own copies of it among them; the form, where forms
 /// are read, comes on top.
@@ -70,6 +71,31 @@ fn requests_that_wait_hold_little_more_than_their_tokens() {
         assert_eq!(waiting, usize::try_from(WAITING).unwrap());
         assert!(peak / waiting <= 24 * 1024, "{peak} bytes");
         (0..WAITING).for_each(|stream| cold.go(stream));
+    }
+}
+
+#[test]
+fn a_path_of_a_shared_host_is_judged_within_the_bound_beside_the_headers_that_envoy_lets_through() {
+    let config = scenario::config(|all| all["shared_host"] = true.into());
+    let longest = 60 * 1024;
+    let fill = |start: &str, piece: &str, end: &str| {
+        let pieces = (longest - start.len() - end.len()) / piece.len();
+        format!("{start}{}{end}", piece.repeat(pieces))
+    };
+    for path in [
+        fill("/", "%74", "/%74oken"),
+        fill("/A", "tok", ""),
+        fill("/", "%25", "74oken"),
+        fill("/", "toKen/", "x"),
+        fill("/", "%E2%84%AA", "/x"),
+        fill("/", "\u{fb01};", "/%74oken"),
+        format!("/x/%{}41;y//token", "25".repeat(900)),
+    ] {
+        let (peak, route) =
+            peak_of(|| Route::of(&config.routes, b"POST", scenario::OUR_HOST.as_bytes(), path.as_bytes()));
+        println!("{:>4} KiB  {route:?} {path:.40}", peak / 1024);
+        // The path itself is among the headers that the filter copies.
+        assert!(peak + longest <= HEAP, "{peak} bytes: {path:.40}");
     }
 }
 

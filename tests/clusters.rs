@@ -11,6 +11,8 @@
 
 mod scenario;
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20::rand_core::SeedableRng as _;
@@ -222,6 +224,57 @@ fn a_new_key_of_either_cluster_is_fetched_once_and_then_found() {
     clusters.published[1] = Some(key_set(&[(2, "key-b"), (4, "key-a")]));
     clusters.scenario.pass(20);
     assert_eq!(clusters.sub(&token(4, "key-a", |_| ())), Ok(OF_B.into()));
+}
+
+#[test]
+fn a_key_that_moves_to_another_cluster_and_back_takes_no_remembered_token_along() {
+    let mut clusters = Clusters::new(&[(1, "key")], &[(2, "own")]);
+    let token = token(1, "key", |_| ());
+    type Published = &'static [(u8, &'static str)];
+    let steps: [(Published, Published, &str); 3] = [
+        (&[(1, "key")], &[(2, "own")], OF_A),
+        (&[(3, "other")], &[(1, "key")], OF_B),
+        (&[(1, "key")], &[(2, "own")], OF_A),
+    ];
+    for (a, b, expected) in steps {
+        clusters.published = [Some(key_set(a)), Some(key_set(b))];
+        clusters.scenario.pass(400);
+        clusters.fetch();
+        assert_eq!(clusters.sub(&token), Ok(expected.into()));
+    }
+}
+
+#[test]
+fn a_cluster_that_publishes_a_foreign_kid_does_not_spend_the_part_of_anothers_subject() {
+    // The first cluster publishes the kid of the second, and spends all that there is under the same subject.
+    let mut clusters = Clusters::new(&[(2, "key")], &[(1, "key")]);
+    let of_first = |number: u64| token(2, "key", move |claims| claims["jti"] = number.to_string().into());
+    for number in 0..2 {
+        assert_eq!(clusters.send(&of_first(number)).status, 200);
+        clusters.scenario.now.monotonic += Duration::from_millis(100);
+        clusters.scenario.reissuer.settle(clusters.scenario.now);
+        if number == 0 {
+            clusters.scenario.now.monotonic += Duration::from_millis(100);
+        }
+    }
+    let mut outcome = |token: &str, stream: u32| {
+        let bearer = format!("Bearer {token}");
+        let request = clusters.scenario.request("POST", "/reissue", &[("authorization", &bearer)]);
+        match clusters.scenario.reissuer.handle(&request, clusters.scenario.now) {
+            Outcome::Defer(turn) => {
+                clusters.scenario.reissuer.wait(stream, request, turn, clusters.scenario.now).unwrap();
+                None
+            }
+            Outcome::Respond(response) => Some(response.status),
+            outcome => panic!("{outcome:?}"),
+        }
+    };
+    assert_eq!(outcome(&of_first(9), 7), None, "it waits for its turn");
+    assert_eq!(
+        outcome(&token(1, "key", |_| ()), 8),
+        None,
+        "and so does the subject of the second, which has spent nothing"
+    );
 }
 
 #[test]

@@ -65,6 +65,11 @@ fn the_spellings_that_people_write_are_not_found() {
             format!("{ours}/x/.."),
             format!("{ours}/%2e"),
             format!("/%2e%2e{ours}"),
+            // Dropping a control character makes an escape.
+            format!("{start}/%%09{}", &escaped[1..]),
+            format!("{start}/%25%0a{}", &escaped[1..]),
+            format!("{ours}%C2%A0"),
+            format!("{ours}%EF%BB%BF"),
             // Each is one of ours for a server that drops path parameters before it decodes, or after.
             format!("/x;/..%2f..{ours}"),
             format!("/x;%2fa/..{ours}"),
@@ -74,6 +79,20 @@ fn the_spellings_that_people_write_are_not_found() {
             assert!(is_refused(path.as_bytes()), "{path}");
             assert!(is_refused(format!("{path}?a=b").as_bytes()), "{path}?a=b");
         }
+    }
+}
+
+#[test]
+fn letters_whose_capitals_or_small_letters_are_ours_are_not_found() {
+    for path in [
+        "/to%E2%84%AAen",
+        "/to\u{212a}en",
+        "/rei%C5%BF%C5%BFue",
+        "/rei%C3%9Fue",
+        "/tenant/.well-known/openid-con%EF%AC%81guration",
+        "/tenant/openid/v1/%4a%57%E2%84%AAs",
+    ] {
+        assert!(is_refused(path.as_bytes()), "{path}");
     }
 }
 
@@ -130,6 +149,8 @@ fn a_path_with_more_readings_than_are_tried_is_not_found() {
     }
     // An ordinary long path of the application is not judged by its length.
     assert_eq!(route(format!("/{}", "a%20".repeat(10_000)).as_bytes()), Route::NotOurs);
+    let signed = format!("/insecure/{}/plain/https%3A%2F%2Fcdn%2Fa.png%3FX-Amz-Security-Token%3Dx", "a".repeat(2400));
+    assert_eq!(route(signed.as_bytes()), Route::NotOurs);
 }
 
 /// One change that some server undoes when it reads a path.
@@ -147,6 +168,7 @@ enum Change {
     Query(String),
     Fragment(String),
     Space,
+    Control(usize),
 }
 
 impl Change {
@@ -189,6 +211,7 @@ impl Change {
             Self::Query(text) => format!("{path}%3f{text}"),
             Self::Fragment(text) => format!("{path}%23{text}"),
             Self::Space => format!("{path}%20"),
+            Self::Control(nth) => insert(place(*nth).max(1), ["%09", "%0d", "%7f"][nth % 3]),
         }
     }
 }
@@ -208,6 +231,7 @@ fn change() -> impl Strategy<Value = Change> {
         "[a-z=&]{0,6}".prop_map(Change::Query),
         "[a-z]{0,6}".prop_map(Change::Fragment),
         Just(Change::Space),
+        (0..64_usize).prop_map(Change::Control),
     ]
 }
 

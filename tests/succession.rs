@@ -186,6 +186,26 @@ fn a_key_that_signs_before_verifiers_have_read_it_is_a_gap() {
 }
 
 #[test]
+fn five_minutes_are_waited_for_at_least_whatever_the_documents_say_of_caching() {
+    let mut succession = Succession::default();
+    let mut observed = |keys: &[Value], at: u64| {
+        let terms = Terms { now: at, ..terms(Serve { documents: true, tokens: true }) };
+        let keyring = Keyring::parse(keyring(keys).as_bytes(), &terms).map_err(|error| error.to_string()).unwrap();
+        succession.observe(&keyring, at, Duration::ZERO)
+    };
+    assert_eq!(observed(&[key("old", 1, None)], START), []);
+    assert!(observed(&[key("new", 2, None)], START + 10).contains(&unpublished("new", 0)));
+}
+
+#[test]
+fn a_clock_that_was_ahead_and_is_set_right_raises_no_alarm() {
+    let keys = [key("old", 1, None), key("new", 2, Some(START + 2 * DAY))];
+    let times = [START + 3 * DAY, START, START + 60, START + DAY, START + 2 * DAY];
+    let found = gaps(&times.map(|at| (at, &keys[..])));
+    assert_eq!(found, []);
+}
+
+#[test]
 fn a_clock_that_is_set_back_raises_no_alarm() {
     let [old, new] = [key("old", 1, None), key("new", 2, Some(START + DAY))];
     let keys = [old.clone(), new];

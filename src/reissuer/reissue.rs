@@ -42,8 +42,9 @@ impl Reissuer {
 
     /// Checks what belongs to this request and not to its token.
     ///
-    /// Invariant: every such check stands here or in [`Self::check_form`], before [`Self::issued_before`] is asked. A remembered token
-    /// is given to whoever presents the same subject token, so a request that these checks refuse must never reach the memory.
+    /// Invariant: every such check stands here or in [`Self::check_form`], and both are made before any token leaves, one that was
+    /// issued before included. A remembered token is given for the same subject token alone, whatever the request is like, so a
+    /// request that these checks refuse must never have it.
     fn check_request(&self, endpoint: Endpoint, request: &Request) -> Result<(), Rejection> {
         if !request.connection.tls && !self.config.allow_plain_http {
             return Err(Rejection::PlainHttp);
@@ -60,24 +61,34 @@ impl Reissuer {
         now: Now,
         waited: Option<WaitsFor>,
     ) -> Result<Response, Stop> {
-        if let Some((issued, told)) = self.issued_before(presented.sha256(), audience, now) {
-            self.check_form(endpoint, request)?;
-            self.note(Event::Issued { issue: told, repeated: true });
-            return Ok(issued.respond(request, now));
-        }
-
-        let plausible =
-            UnverifiedToken::of(presented)?.examine_by(self.config.trusted_issuers.iter().enumerate(), now.unix)?;
+        let issued_before = self.issued_before(presented.sha256(), audience, now);
+        let plausible = if issued_before.is_none() {
+            let issuers = self.config.trusted_issuers.iter().enumerate();
+            Some(UnverifiedToken::of(presented)?.examine_by(issuers, now.unix)?)
+        } else {
+            None
+        };
+        // After the token's claims: the form beside garbage is not waited for.
         self.check_form(endpoint, request)?;
+        let plausible = match (issued_before, plausible) {
+            (None, Some(plausible)) => plausible,
+            (Some((issued, told)), _) => {
+                self.note(Event::Issued { issue: told, repeated: true });
+                return Ok(issued.respond(request, now));
+            }
+            (None, None) => return Err(Rejection::UnknownIssuer.into()),
+        };
 
-        let first = self.first_with_key(&plausible, now, waited)?;
+        self.check_key_is_there(&plausible, now, waited)?;
         // Our own keys have to be there before the costly part, so that it is done once.
         let loaded = self.loaded(now, waited)?;
         let (signing_kid, signing_key) = self.can_sign(&loaded.keyring, now)?;
-        // A request that has waited, for keys or for this, has its turn now.
+        // A request that was parked is not parked again for want of time.
         if waited.is_none() {
             let waiting = self.waiting.in_line(now.monotonic, |key| !self.sources.is_pending(key, now.monotonic));
-            if self.budget.turn(first, plausible.claimed_subject(), waiting, now.monotonic)? == Turn::Later {
+            if self.budget.turn(plausible.issuers(), plausible.claimed_subject(), waiting, now.monotonic)?
+                == Turn::Later
+            {
                 return Err(Stop::Wait(WaitsFor::Turn));
             }
         }
@@ -133,7 +144,7 @@ impl Reissuer {
         if self.signing_latched {
             return Err(Rejection::SigningLatched);
         }
-        if self.no_randomness {
+        if self.no_randomness.is_some() {
             return Err(Rejection::SigningKeysUnavailable { retry_after: 60 });
         }
         // The wall clock may stand before the first key's turn.

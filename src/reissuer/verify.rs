@@ -13,7 +13,7 @@ use crate::source::SourceKey;
 use crate::token::{PlausibleToken, Proof};
 use crate::waiting::WaitsFor;
 
-/// That a token is one of a cluster.
+/// The cluster that issued a token, and the proof of it.
 pub(super) struct Verified {
     /// Place of the trusted issuer in the configuration
     pub(super) issuer: usize,
@@ -21,21 +21,21 @@ pub(super) struct Verified {
 }
 
 impl Reissuer {
-    /// The first candidate that publishes a key which may have made the signature, so far as that is seen without crypto.
+    /// Checks that a candidate publishes a key which may have made the signature, so far as that is seen without crypto.
     ///
     /// # Errors
     /// A wait, where a candidate may publish the key soon, or why the key of none will do.
-    pub(super) fn first_with_key(
+    pub(super) fn check_key_is_there(
         &mut self,
         token: &PlausibleToken<'_>,
         now: Now,
         waited: Option<WaitsFor>,
-    ) -> Result<usize, Stop> {
+    ) -> Result<(), Stop> {
         let mut unfit = None;
         for issuer in token.issuers().iter().copied() {
             let key = self.sources.key_of(issuer, token.kid(), token.algorithm(), now.monotonic);
             match key.map(|key| token.check_signature_form(key)) {
-                Some(Ok(())) => return Ok(issuer),
+                Some(Ok(())) => return Ok(()),
                 Some(Err(rejection)) => unfit = Some(rejection),
                 None => {}
             }

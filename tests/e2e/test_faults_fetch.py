@@ -47,8 +47,8 @@ NO_KEY_SET = {
 }
 WAYS = {**DOWN, **ANOTHER_STATUS, **NO_KEY_SET}
 # What the log must say of each, so that what went wrong is what was meant to.
-# Some releases of Envoy say why besides.
-CANNOT_CONNECT = r'status 503 "upstream connect error.* remote connection failure(?:, transport failure reason: .*)?"'
+# Some releases of Envoy say why besides; of the others, the line names the counters that tell.
+CANNOT_CONNECT = r'status 503 "upstream connect error.* remote connection failure(?:, transport failure reason: .*"|"; Envoy.s counters tell why: .*)'
 TIMED_OUT = r'status 504 "upstream request timeout"'
 WHY = {
     "connection-refused": CANNOT_CONNECT,

@@ -100,7 +100,7 @@ impl Filter {
             // The VM of Envoy's main thread reaches no internal listener, and nothing tells it from those of workers.
             let gauge = self.reissuer.borrow().last_success(id.key);
             if let Some(at) = self.observer.borrow_mut().value_of(&gauge) {
-                self.reissuer.borrow_mut().read_elsewhere(id.key, at);
+                self.reissuer.borrow_mut().read_elsewhere(id.key, at, now());
             }
         }
         self.reissuer.borrow_mut().handle_fetched(id, answer, now());
