@@ -93,6 +93,20 @@ class Gateway:
         del self.filter["disabled"]
         del self.virtual_host["typed_per_filter_config"]
 
+    def remove_filter(self) -> None:
+        """As when the filter is deleted, or lost after a refused update: the routes are what is left."""
+        self.connection_manager["http_filters"].remove(self.filter)
+        del self.virtual_host["typed_per_filter_config"]
+
+    def share_the_host(self) -> None:
+        """The shipped virtual host for a host that is an application's too, with the settings that belong to it."""
+        settings, shared = yaml.safe_load_all((installed.SAMPLES / "shared-host.yaml").read_text())
+        self.connection_manager.update(settings)
+        assert set(shared["domains"]) == set(self.virtual_host["domains"]), "the hosts are those of envoy.yaml"
+        hosts = self.connection_manager["route_config"]["virtual_hosts"]
+        hosts[hosts.index(self.virtual_host)] = shared
+        self.config["shared_host"] = True
+
     def use_loopback_issuer(self, path: str = "") -> str:
         """An issuer that verifiers can really fetch from: this gateway's own address."""
         self.config["issuer"] = f"http://127.0.0.1:{self.port}{path}"
