@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-import yaml
 
 from conftest import StartGateway
 from expected import GUARD
-from harness import client, installed
+from harness import client
 from harness.gateway import Gateway
 from harness.tokens import decode
 from harness.upstream import RecordingUpstream
@@ -48,8 +47,7 @@ def test_another_host_passes_byte_for_byte(
     with_filter, without = prepare_gateway(), prepare_gateway()
     if layout == "for all hosts":
         with_filter.run_for_all_hosts()
-    without.connection_manager["http_filters"].remove(without.filter)
-    del without.virtual_host["typed_per_filter_config"]
+    without.remove_filter()
     with_filter.start()
     without.start()
     for name, content in REQUESTS.items():
@@ -76,19 +74,9 @@ def test_a_strange_host_never_gets_our_documents(prepare_gateway: StartGateway, 
     assert answer.body == APPLICATION, "the application answered, not the filter"
 
 
-def share_the_host(gateway: Gateway) -> None:
-    """The shipped virtual host for a host that is an application's too, with the settings that belong to it."""
-    settings, shared = yaml.safe_load_all((installed.SAMPLES / "shared-host.yaml").read_text())
-    gateway.connection_manager.update(settings)
-    assert set(shared["domains"]) == set(gateway.virtual_host["domains"]), "the same hosts as in envoy.yaml"
-    hosts = gateway.connection_manager["route_config"]["virtual_hosts"]
-    hosts[hosts.index(gateway.virtual_host)] = shared
-    gateway.config["shared_host"] = True
-
-
 def test_other_paths_pass_on_a_host_that_is_shared(prepare_gateway: StartGateway, subject_token: str) -> None:
     gateway = prepare_gateway()
-    share_the_host(gateway)
+    gateway.share_the_host()
     gateway.start()
     assert gateway.reissue(subject_token).status == 200
     assert gateway.request("GET", "/openid/v1/jwks").status == 200
@@ -102,9 +90,8 @@ def test_without_the_filter_no_token_and_no_request_for_our_documents_reaches_an
 ) -> None:
     gateway = prepare_gateway()
     if layout == "a shared host":
-        share_the_host(gateway)
-    gateway.connection_manager["http_filters"].remove(gateway.filter)
-    del gateway.virtual_host["typed_per_filter_config"]
+        gateway.share_the_host()
+    gateway.remove_filter()
     gateway.start()
     before = len(upstream.requests)
     for method, path in (

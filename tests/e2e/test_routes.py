@@ -90,9 +90,7 @@ def test_our_host_has_no_backend_where_the_filter_is_missing(
     prepare_gateway: StartGateway, subject_token: str, upstream
 ) -> None:
     gateway = prepare_gateway()
-    filters = gateway.connection_manager["http_filters"]
-    filters.remove(gateway.filter)
-    del gateway.virtual_host["typed_per_filter_config"]
+    gateway.remove_filter()
     gateway.start()
     seen = len(upstream.requests)
     for path in ("/reissue", "/token", "/openid/v1/jwks", "/anything"):

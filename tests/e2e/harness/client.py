@@ -47,13 +47,17 @@ def request(
     tls: ssl.SSLContext | None = None,
     timeout: float = 15.0,
     address: str = "127.0.0.1",
+    server_name: str | None = None,
 ) -> Response:
-    """One request to `address`:`port`, over a connection of its own. Adds Host and, with a body, Content-Length; nothing else."""
-    if tls is None:
-        connection = http.client.HTTPConnection(address, port, timeout=timeout)
-    else:
-        connection = http.client.HTTPSConnection(address, port, timeout=timeout, context=tls)
+    """One request to `address`:`port`, over a connection of its own. Adds Host and, with a body, Content-Length; nothing else.
+
+    Over TLS, the certificate has to be for `server_name`, or for the address where there is none.
+    """
+    connection = http.client.HTTPConnection(address, port, timeout=timeout)
     try:
+        if tls is not None:
+            connection.connect()
+            connection.sock = tls.wrap_socket(connection.sock, server_hostname=server_name or address)
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", host)
         for name, value in headers:

@@ -32,9 +32,9 @@ class Certificates:
     def __init__(self, directory: Path):
         self.authority = Authority(directory / "pki")
         stranger = Authority(directory / "stranger")
-        self.good = _context(self.authority, "server", SERVER_NAME)
-        self.of_another_name = _context(self.authority, "other", "metrics.kube-system.svc")
-        self.of_a_stranger = _context(stranger, "server", SERVER_NAME)
+        self.good = server_context(self.authority, "server", SERVER_NAME)
+        self.of_another_name = server_context(self.authority, "other", "metrics.kube-system.svc")
+        self.of_a_stranger = server_context(stranger, "server", SERVER_NAME)
 
 
 @dataclass(frozen=True)
@@ -163,14 +163,24 @@ def reset_after_the_request(server: FaultyApiServer, connection: socket.socket) 
         _reset_when_closed(secured)
 
 
+def showing(certificate: ssl.SSLContext) -> Way:
+    """All in order, with that certificate."""
+
+    def way(server: FaultyApiServer, connection: socket.socket) -> None:
+        with server.read(connection, certificate) as secured:
+            secured.sendall(response("200 OK", server.document()))
+
+    return way
+
+
 def of_a_stranger(server: FaultyApiServer, connection: socket.socket) -> None:
     """All in order, but nobody we know vouches for the certificate."""
-    _answer_with(server, connection, server.certificates.of_a_stranger)
+    showing(server.certificates.of_a_stranger)(server, connection)
 
 
 def of_another_name(server: FaultyApiServer, connection: socket.socket) -> None:
     """All in order, but the certificate is for another server."""
-    _answer_with(server, connection, server.certificates.of_another_name)
+    showing(server.certificates.of_another_name)(server, connection)
 
 
 def without_tls(server: FaultyApiServer, connection: socket.socket) -> None:
@@ -270,17 +280,13 @@ def until_it_goes(connection: socket.socket) -> None:
         pass
 
 
-def _answer_with(server: FaultyApiServer, connection: socket.socket, context: ssl.SSLContext) -> None:
-    with server.read(connection, context) as secured:
-        secured.sendall(response("200 OK", server.document()))
-
-
 def _reset_when_closed(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
-def _context(authority: Authority, name: str, server_name: str) -> ssl.SSLContext:
+def server_context(authority: Authority, name: str, server_name: str) -> ssl.SSLContext:
+    """What a server shows that has a certificate for `server_name`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.issue(name, server_name, names=(server_name,)))
     return context

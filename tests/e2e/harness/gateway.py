@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import json
 import os
 import ssl
@@ -24,6 +25,7 @@ ISSUER_HOST = "reissuer.example.com"
 INTERNAL_HOST = "reissuer.infra.svc.cluster.local"
 SHIPPED_FILES = "/etc/jwt-reissuer"
 POD_FILES = "/var/run/secrets/kubernetes.io/serviceaccount"
+QUIC = "type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport"
 START_SECONDS = 30.0
 # A busy worker adds up for 50 ms before it tells Envoy what it counted.
 SECONDS_TO_COUNT = 0.2
@@ -45,9 +47,13 @@ class Gateway:
         """Of Envoy, beside those that every test has."""
         self.workers = 2
         self.host = ISSUER_HOST
-        self._tls: ssl.SSLContext | None = None
+        self.address = "127.0.0.1"
+        """Where its listener is, for its own clients."""
+        self.tls: ssl.SSLContext | None = None
+        """What its own clients trust, where it ends TLS."""
         self._process: Process | None = None
         self._api = api
+        self._listeners = ["gateway"]
         self.sealing_key = os.urandom(32)
         self.environment["REISSUER_SEALING_KEY"] = base64.b64encode(self.sealing_key).decode()
         self._signing_keys = signing_keys
@@ -93,6 +99,20 @@ class Gateway:
         del self.filter["disabled"]
         del self.virtual_host["typed_per_filter_config"]
 
+    def remove_filter(self) -> None:
+        """As when the filter is deleted, or lost after a refused update: the routes are what is left."""
+        self.connection_manager["http_filters"].remove(self.filter)
+        del self.virtual_host["typed_per_filter_config"]
+
+    def share_the_host(self) -> None:
+        """The shipped virtual host for a host that is an application's too, with the settings that belong to it."""
+        settings, shared = yaml.safe_load_all((installed.SAMPLES / "shared-host.yaml").read_text())
+        self.connection_manager.update(settings)
+        assert set(shared["domains"]) == set(self.virtual_host["domains"]), "the hosts are those of envoy.yaml"
+        hosts = self.connection_manager["route_config"]["virtual_hosts"]
+        hosts[hosts.index(self.virtual_host)] = shared
+        self.config["shared_host"] = True
+
     def use_loopback_issuer(self, path: str = "") -> str:
         """An issuer that verifiers can really fetch from: this gateway's own address."""
         self.config["issuer"] = f"http://127.0.0.1:{self.port}{path}"
@@ -106,7 +126,7 @@ class Gateway:
         `certificate` is the file with the chain and the one with the key; `authority` vouches for them to this gateway's
         own clients.
         """
-        self.port = 443
+        self.port, self.address = 443, address
         self.listener("gateway")["address"]["socket_address"] = {"address": address, "port_value": self.port}
         self.serve_tls(certificate, authority)
         self.host, self.config["issuer"] = host, f"https://{host}"
@@ -121,7 +141,36 @@ class Gateway:
         self.config.pop("allow_plain_http", None)
         self.write_certificate(certificate)
         self.place_sds("gateway-certificate")
-        self._tls = ssl.create_default_context(cafile=str(authority))
+        self.tls = ssl.create_default_context(cafile=str(authority))
+
+    def serve_in_clear_text(self) -> int:
+        """Adds a listener with the same filter that ends no TLS and believes forwarding headers; returns its port."""
+        listener = copy.deepcopy(self.listener("gateway"))
+        (filter_chain,) = listener["filter_chains"]
+        filter_chain.pop("transport_socket", None)
+        del connection_manager(listener)["use_remote_address"]
+        return self._add_listener_of_ours("in_clear_text", listener)
+
+    def serve_http3(self) -> int:
+        """Adds a listener with the same filter for HTTP/3, by the certificate of the other one; returns its UDP port."""
+        listener = copy.deepcopy(self.listener("gateway"))
+        (filter_chain,) = listener["filter_chains"]
+        tls = filter_chain["transport_socket"]["typed_config"]
+        del tls["common_tls_context"]["alpn_protocols"]
+        filter_chain["transport_socket"] = {"name": "envoy.transport_sockets.quic", "typed_config": {
+            "@type": QUIC, "downstream_tls_context": {key: value for key, value in tls.items() if key != "@type"},
+        }}
+        connection_manager(listener).update(codec_type="HTTP3", http3_protocol_options={})
+        listener["udp_listener_config"] = {"quic_options": {}, "downstream_socket_config": {"prefer_gro": False}}
+        listener["address"]["socket_address"]["protocol"] = "UDP"
+        return self._add_listener_of_ours("http3", listener)
+
+    def _add_listener_of_ours(self, name: str, listener: dict[str, Any]) -> int:
+        listener["name"] = name
+        port = listener["address"]["socket_address"]["port_value"] = free_port()
+        self._listeners.append(name)
+        self.bootstrap["static_resources"]["listeners"].append(listener)
+        return port
 
     def write_certificate(self, certificate: tuple[Path, Path]) -> None:
         """Fills the directory with the listener's certificate, before the start."""
@@ -210,7 +259,7 @@ class Gateway:
         # What was edited since may have been whether they are sealed.
         self.write_signing_keys(self._signing_keys)
         for listener in self.bootstrap["static_resources"]["listeners"]:
-            if listener["name"] == "gateway":
+            if listener["name"] in self._listeners:
                 configure(listener, self.config)
         path = self.directory / "envoy.json"
         path.write_text(json.dumps(self.bootstrap, indent=1))
@@ -262,10 +311,9 @@ class Gateway:
         time.sleep(SECONDS_TO_COUNT)
 
     def request(self, method: str, path: str, *, host: str | None = None, headers: client.Headers = (), body: bytes | None = None) -> client.Response:
-        # Over TLS by name: the certificate is for that.
-        address = "127.0.0.1" if self._tls is None else self.host
         return client.request(
-            self.port, method, path, host=host or self.host, headers=headers, body=body, tls=self._tls, address=address
+            self.port, method, path, host=host or self.host, headers=headers, body=body, tls=self.tls, address=self.address,
+            server_name=self.host,
         )
 
     def reissue(self, token: str, path: str = "/reissue", headers: client.Headers = ()) -> client.Response:
