@@ -22,7 +22,7 @@ use crate::settings::ConfigError;
 use crate::source::{Freshness, Source, SourceKey, State};
 use crate::succession::{Gap, Succession};
 
-/// What an answer without a keyring means.
+/// The likely cause of an answer without a keyring.
 const NO_KEY: &str = "the file with the signing key may be missing, empty or of more than one line, as a PEM is; or the internal \
      listener that the cluster leads to does not exist";
 /// Most gaps that are kept for gauges; the oldest goes first.
@@ -46,7 +46,7 @@ pub(crate) struct OurKeys {
     source: Source<Arc<Loaded>>,
     /// When it was last read, by the wall clock
     read_at: u64,
-    /// What was wrong with it when it was last read
+    /// The fault that it had when it was last read
     problem: Option<String>,
     /// The phase that was last told to have begun
     phase: usize,
@@ -295,7 +295,7 @@ impl OurKeys {
         self.source.missing_for(begun, now)
     }
 
-    /// What there is to measure.
+    /// The gauges of the keyring.
     pub(crate) fn gauges(&self, now: Now, gauges: &mut Vec<Gauge>) {
         if let State::Ready(loaded) = self.source.state(now.monotonic) {
             loaded.gauges(self.read_at, now.unix).gauges(gauges);

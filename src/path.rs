@@ -1,9 +1,10 @@
 //! Spellings of a path that a server behind this gateway may read as a path of ours.
 //!
 //! On a shared host, paths that are not ours pass to an application. A misspelt path such as `//reissue` or `/%72eissue` must not:
-//! the application may normalise it, act in our name and log the caller's token. Servers normalise in different orders, so every
-//! order is tried: decoding (RFC 3986 section 6.2.2.2) any number of times, dropping path parameters (section 3.3), cutting at
-//! a decoded `?` or `#`, resolving dot segments (section 5.2.4), merging slashes, and ignoring case.
+//! the application may normalise it, act in our name and log the caller's token.
+//!
+//! Servers normalise in different orders, so every order is tried. The steps are: decode escapes (RFC 3986 section 6.2.2.2), drop
+//! path parameters (section 3.3), cut at a decoded `?` or `#`, resolve dot segments (section 5.2.4), merge slashes, and ignore case.
 
 use alloc::string::String;
 use alloc::vec::Vec;

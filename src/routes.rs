@@ -1,6 +1,6 @@
 //! The route table: which requests are ours, by method, authority and path alone.
 //!
-//! The route is decided first: everybody else's requests pass through this filter too and must pay almost nothing for it.
+//! The route is decided first: requests to other hosts pass through this filter too, and must cost almost nothing.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -11,7 +11,7 @@ use crate::form::Asked;
 use crate::issuer::Issuer;
 use crate::path;
 
-/// What we answer.
+/// The endpoints that we answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `POST /reissue`
@@ -24,10 +24,10 @@ pub enum Endpoint {
     Jwks,
 }
 
-/// What a request is to us.
+/// The route of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// Somebody else's: it passes untouched.
+    /// A request for another host or application: it passes untouched.
     NotOurs,
     /// Ours, and to be refused whatever else it holds.
     Refused(Rejection),
@@ -37,12 +37,12 @@ pub enum Route {
         endpoint: Endpoint,
         /// How
         method: Method,
-        /// What its query asks for, of an endpoint that answers with a token
+        /// The audience that its query asks for, at an endpoint that answers with a token
         asked: Asked,
     },
 }
 
-/// What a filter answers.
+/// The endpoints that a filter answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Serve {
     /// The discovery document and the key set
@@ -78,7 +78,7 @@ pub struct Routes {
 }
 
 impl Route {
-    /// What a request is to us, by method, authority and path alone. Paths are compared exactly, before `?`; hosts in
+    /// The route of a request, by method, authority and path alone. Paths are compared exactly, before `?`; hosts in
     /// lower case and without port.
     #[must_use]
     pub fn of(routes: &Routes, method: &[u8], authority: &[u8], path: &[u8]) -> Self {
@@ -92,7 +92,7 @@ impl Route {
             return if passes { Self::NotOurs } else { Self::Refused(Rejection::NotFound) };
         };
         if !routes.serves(endpoint) {
-            // Even on a shared host: a token must not go on to somebody else because this gateway is the public one.
+            // Even on a shared host: a token must not go on to an application because this gateway is the public one.
             return Self::Refused(Rejection::NotFound);
         }
         match endpoint.method(method) {
@@ -165,7 +165,7 @@ impl Routes {
         self.hosts.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(host))
     }
 
-    /// Whether requests to our hosts may be somebody else's.
+    /// Whether requests to our hosts may be an application's.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
         self.shared_host

@@ -94,8 +94,8 @@ impl Sources {
         events
     }
 
-    /// Goes on with our keyring, if it does under this configuration too, and with the key sets that another one has read
-    /// from the same places. Gives the events of our keyring.
+    /// Goes on with the keyring of the configuration before, if this one can use it, and with key sets that were read from the same
+    /// places. Gives the events of our keyring.
     pub(crate) fn inherit(
         &mut self,
         config: &Config,
@@ -123,7 +123,7 @@ impl Sources {
         self.our_keys.inherit(config, &before.our_keys, crypto, rng, now)
     }
 
-    /// What there is to measure.
+    /// The gauges of our keyring and of every key set.
     pub(crate) fn gauges(&self, config: &Config, now: Now) -> Vec<Gauge> {
         let mut gauges = Vec::new();
         self.our_keys.gauges(now, &mut gauges);
@@ -202,7 +202,7 @@ impl Sources {
     }
 
     /// Takes what came of a fetch, and gives its events: none of a fetch that is not in flight. `asked` is whether this VM has
-    /// ever had a request: one that serves nobody may reach less than others.
+    /// ever had a request: one that has had none may reach less than others.
     #[allow(clippy::too_many_arguments, reason = "all of them are what the reissuer has")]
     pub(crate) fn fetched(
         &mut self,

@@ -22,7 +22,7 @@ const LEAST_SEEN_AFTER: Duration = Duration::from_secs(300);
 /// Most keys whose tokens may still be valid that are remembered; the one that ends soonest is forgotten first.
 const MAX_KEYS: usize = 64;
 
-/// What was published and has signed so far.
+/// The keys that were published and that have signed so far.
 #[derive(Clone, Debug, Default)]
 pub struct Succession {
     published: Vec<Published>,

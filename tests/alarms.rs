@@ -1,4 +1,4 @@
-//! Alarms of a gateway: a keyring that leaves verifiers behind, and a gateway that stays without keys though nobody asks.
+//! Alarms of a gateway: a change of the keyring that verifiers cannot follow, and a gateway that stays without keys.
 #![allow(
     missing_docs,
     clippy::arithmetic_side_effects,
@@ -128,7 +128,7 @@ fn a_configuration_with_another_key_in_it_is_a_gap_too() {
     assert_eq!(gaps(&scenario.events()).len(), 2);
 }
 
-/// A gateway that is asked by nobody for so long, while nothing can be reached: its events with the second of each.
+/// The events of a gateway that gets no request and reaches nothing for so long, with the second of each.
 fn idle(seconds: u64, mut read_elsewhere: impl FnMut(&mut Reissuer, Now)) -> Vec<(u64, Event)> {
     let mut scenario = Scenario::new(fetched);
     (scenario.keyring, scenario.jwks) = (None, None);
@@ -261,7 +261,7 @@ fn a_keyring_in_the_configuration_is_not_refused_for_the_gateways_clock() {
         scenario.fetch_what_is_due();
     }
     assert_eq!(scenario.send(scenario.request("GET", "/openid/v1/jwks", &[])).status, 200);
-    // What no clock mends is refused.
+    // A fault that no clock mends is refused.
     let broken = config(|all| all["signing_keys"]["from"] = json!({ "dangerous_inline": "x" }));
     assert!(Reissuer::new(broken, Box::new(SoftwareCrypto), [9; 32], before).is_err());
 }
