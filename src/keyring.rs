@@ -26,7 +26,7 @@ use crate::token::IssuedToken;
 /// Most bytes of a keyring document.
 pub const MAX_DOCUMENT: usize = 64 * 1024;
 /// Most keys of a keyring: AWS takes a hundred, and every verifier reads all of them.
-const MAX_KEYS: usize = 16;
+pub const MAX_KEYS: usize = 16;
 
 /// Our keys, and when each of them does what.
 pub struct Keyring {
