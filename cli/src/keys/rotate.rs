@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use jwt_reissuer::keyring::Keyring;
+use jwt_reissuer::keyring::{Keyring, MAX_KEYS};
 use jwt_reissuer::timetable::text_of;
 use zeroize::Zeroizing;
 
@@ -18,7 +18,8 @@ use crate::key_times::KeyTimes;
 
 /// How long a changed keyring may take on its way to the gateways; a kubelet takes a minute or two.
 const DELIVERY: Duration = Duration::from_secs(600);
-/// How long a retired key stays in the document, so that `keys check` still tells of it.
+/// Seconds that a retired key stays in the document, so that `keys check` still tells of it. It goes sooner where the next key
+/// has no room.
 const KEPT_AFTER_RETIREMENT: u64 = 86_400;
 
 /// Adds the next key to the keyring in force.
@@ -49,8 +50,16 @@ pub struct Rotate {
 /// A keyring with the next key in it.
 struct Rotated {
     document: KeyringDocument,
-    /// The kids of keys that have retired long ago, and when
-    removed: Vec<(String, u64)>,
+    removed: Vec<Retirement>,
+}
+
+/// When a key of the keyring in force retires.
+struct Retirement {
+    /// Seconds since 1970
+    retires_at: u64,
+    /// Its place in the keyring
+    place: usize,
+    kid: String,
 }
 
 impl Rotate {
@@ -88,8 +97,8 @@ impl Rotate {
         output.write(&keyring)?;
 
         taking_over(&new, now).iter().for_each(say_taking_over);
-        for (kid, retired_at) in removed {
-            say(&format!("key {kid:?} retired at {}, and was removed", text_of(retired_at)));
+        for Retirement { kid, retires_at, .. } in removed {
+            say(&format!("key {kid:?} retired at {}, and was removed", text_of(retires_at)));
         }
         let place = document.keys.len().saturating_sub(1);
         match KeyTimes::of(new.timetable(), place).publish_at {
@@ -110,21 +119,52 @@ impl Rotate {
         if sign_at <= now {
             return Err(Failure::Refused(format!("--sign-at {} is not in the future", text_of(sign_at))));
         }
-        let next = fresh_key::generate(algorithm, None, &mut super::rng()?)?;
         let mut document = KeyringDocument::read(plain, old)?;
-        let mut removed = Vec::new();
-        let mut place = 0_usize;
-        document.keys.retain(|_| {
-            let retired_at = KeyTimes::of(old.timetable(), place).retire_at;
-            let long_ago = retired_at.filter(|at| at.saturating_add(KEPT_AFTER_RETIREMENT) <= now);
-            if let (Some(at), Some((kid, _))) = (long_ago, old.key(place)) {
-                removed.push((kid.to_string(), at));
-            }
-            place = place.saturating_add(1);
-            long_ago.is_none()
-        });
+        let removed = self.removable(old, document.keys.len(), now)?;
+        let next = fresh_key::generate(algorithm, None, &mut super::rng()?)?;
+        let mut places = 0..;
+        document.keys.retain(|_| places.next().is_none_or(|place| removed.iter().all(|gone| gone.place != place)));
         document.keys.push(KeyEntry { sign_at: Some(text_of(sign_at)), ..next });
         Ok(Rotated { document, removed })
+    }
+
+    /// The keys to remove, in the order of their retirement: the keys that retired long ago, and more retired ones where the next
+    /// key has no room. A key that has not retired may have valid tokens, and is never removed.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] where the keyring has `count` keys and too few of them have retired.
+    fn removable(&self, old: &Keyring, count: usize, now: u64) -> Result<Vec<Retirement>, Failure> {
+        let retirement = |place| {
+            let retires_at = KeyTimes::of(old.timetable(), place).retire_at?;
+            let (kid, _) = old.key(place)?;
+            Some(Retirement { retires_at, place, kid: kid.to_string() })
+        };
+        let mut retirements: Vec<Retirement> = (0..count).filter_map(retirement).collect();
+        retirements.sort_unstable_by_key(|key| (key.retires_at, key.place));
+        let retired = retirements.partition_point(|key| key.retires_at <= now);
+        let excess = count.saturating_add(1).saturating_sub(MAX_KEYS);
+        if retired < excess {
+            return Err(self.full(retirements.get(retired)));
+        }
+        let long_ago = retirements.partition_point(|key| key.retires_at.saturating_add(KEPT_AFTER_RETIREMENT) <= now);
+        retirements.truncate(long_ago.max(excess));
+        Ok(retirements)
+    }
+
+    /// Why no key can be added, and what to do; `next` is the key that retires first from now on.
+    fn full(&self, next: Option<&Retirement>) -> Failure {
+        let remedy = match next {
+            Some(Retirement { retires_at, kid, .. }) => {
+                let at = text_of(*retires_at);
+                format!("Key {kid:?} retires first, at {at}. Run the command again then, and less often.")
+            }
+            None => "None of them will: remove a public key that no gateway signs with.".into(),
+        };
+        Failure::Refused(format!(
+            "{}: the keyring has no room for the next key: it holds {MAX_KEYS} keys, a gateway takes no more, and none has \
+             retired.\n{remedy}",
+            self.file.source()
+        ))
     }
 }
 

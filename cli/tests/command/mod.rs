@@ -154,7 +154,13 @@ fn opened(text: &str) -> Vec<u8> {
 /// The keyring as the core parses it at a time.
 #[track_caller]
 pub fn parsed(text: &str, now: u64) -> Keyring {
-    let terms = Terms { serve: Serve { documents: true, tokens: true }, publish_ahead: PUBLISH_AHEAD, now };
+    parsed_with(text, now, PUBLISH_AHEAD)
+}
+
+/// The keyring as the core parses it at a time, where a key is published so long before it signs.
+#[track_caller]
+pub fn parsed_with(text: &str, now: u64, publish_ahead: Duration) -> Keyring {
+    let terms = Terms { serve: Serve { documents: true, tokens: true }, publish_ahead, now };
     Keyring::parse(&opened(text), &terms).map_err(|error| error.to_string()).unwrap()
 }
 
