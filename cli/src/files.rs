@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, IsTerminal as _, Read, Write as _, stdin, stdout};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,15 @@ pub struct KeyringText {
     pub text: Zeroizing<Vec<u8>>,
     /// Whether the private keys in it are ciphertext
     pub is_sealed: bool,
+}
+
+/// What a write does with a file that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfExists {
+    /// Fails, also where another command makes the file at that moment
+    Refuse,
+    /// Replaces it
+    Replace,
 }
 
 impl FromStr for Place {
@@ -71,17 +80,39 @@ impl Place {
         Ok(())
     }
 
-    /// Writes a keyring. A file is replaced whole or not at all, and keeps its owner and mode; a new one has mode 0600.
+    /// Refuses a file that exists.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`] with what to do instead.
+    pub fn refuse_existing(&self) -> Result<(), Failure> {
+        let Self::File(path) = self else { return Ok(()) };
+        let target = resolved(path).map_err(|error| Failure::io(path.display(), &error))?;
+        if target.symlink_metadata().is_ok() { Err(exists(path)) } else { Ok(()) }
+    }
+
+    /// Writes a keyring. A file is written whole or not at all. A replaced one keeps its owner and mode; a new one has mode 0600.
     ///
     /// # Errors
     /// [`Failure::Unusable`] with the place; a file is then as it was.
-    pub fn write(&self, keyring: &KeyringText) -> Result<(), Failure> {
+    pub fn write(&self, keyring: &KeyringText, if_exists: IfExists) -> Result<(), Failure> {
         self.refuse_terminal(keyring.is_sealed)?;
         match self {
-            Self::File(path) => replace(path, &keyring.text).map_err(|error| Failure::io(path.display(), &error)),
+            Self::File(path) => {
+                write_file(path, &keyring.text, if_exists).map_err(|error| match (if_exists, error.kind()) {
+                    (IfExists::Refuse, io::ErrorKind::AlreadyExists) => exists(path),
+                    _ => Failure::io(path.display(), &error),
+                })
+            }
             Self::Standard => print(&keyring.text).map_err(|error| Failure::io("standard output", &error)),
         }
     }
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::Unusable(format!(
+        "{} exists, and a new keyring in its place would withdraw its keys: use keys rotate, or another file",
+        path.display()
+    ))
 }
 
 fn read_bounded(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -101,22 +132,22 @@ fn print(text: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes a file beside the old one and renames it into its place: a reader sees the old file or the new one.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    // Through a symbolic link: the file that it leads to is replaced, and the link stays.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let before = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => Some(metadata),
-        Ok(_) => return Err(io::Error::other("is no regular file")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
+/// Writes a file beside the old one and then gives it the name: a reader sees the old file or the new one.
+///
+/// # Errors
+/// Those of the file system. The file of that name is then as it was.
+fn write_file(path: &Path, content: &[u8], if_exists: IfExists) -> io::Result<()> {
+    let target = resolved(path)?;
+    let before = match if_exists {
+        IfExists::Refuse => None,
+        IfExists::Replace => metadata_of_file(&target)?,
     };
-    let name = path.file_name().ok_or_else(|| io::Error::other("is no name of a file"))?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = target.file_name().ok_or_else(|| io::Error::other("is no name of a file"))?;
+    let directory = directory_of(&target);
     let unfinished = Unfinished(directory.join(unfinished_name(name.to_os_string())?));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished.0)?;
     file.write_all(content)?;
-    if let Some(before) = before {
+    if let Some(before) = &before {
         let is = file.metadata()?;
         if (is.uid(), is.gid()) != (before.uid(), before.gid()) {
             fchown(&file, Some(before.uid()), Some(before.gid()))?;
@@ -124,11 +155,43 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         file.set_permissions(Permissions::from_mode(before.mode() & 0o7777))?;
     }
     file.sync_all()?;
-    fs::rename(&unfinished.0, path)?;
+    match before {
+        Some(_) => fs::rename(&unfinished.0, &target)?,
+        None => link(&unfinished.0, &target)?,
+    }
     File::open(directory)?.sync_all()
 }
 
-/// A file that is removed unless it was renamed.
+/// Gives a file a second name. A rename would replace a file that another command has made under that name meanwhile.
+fn link(file: &Path, name: &Path) -> io::Result<()> {
+    fs::hard_link(file, name).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => error,
+        kind => io::Error::new(kind, format!("a new file gets its name by a hard link, which failed: {error}")),
+    })
+}
+
+/// The path of the file that a path leads to, so that a symbolic link stays where its file is replaced.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(_) => Ok(path.to_path_buf()),
+        found => found,
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn metadata_of_file(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(metadata)),
+        Ok(_) => Err(io::Error::other("is no regular file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The name of a file that is removed at the end, unless the file was renamed.
 struct Unfinished(PathBuf);
 
 impl Drop for Unfinished {

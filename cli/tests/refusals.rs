@@ -17,8 +17,8 @@ use std::path::Path;
 use std::process::Command;
 
 use command::{
-    BINARY, DAY, HOUR, OTHER_SEALING_KEY, SEALING_KEY, START, directory, file, keyring, keys, pem, private, public,
-    read, sealed,
+    BINARY, DAY, HOUR, OTHER_SEALING_KEY, SEALING_KEY, START, at_once, directory, document, file, keyring, keys, pem,
+    private, public, read, sealed,
 };
 use jwt_reissuer::timetable::text_of;
 
@@ -146,6 +146,23 @@ fn a_new_keyring_does_not_take_the_place_of_a_file() {
     let ran = keys(START, &["new", "--json", "-o", "-"]).sealing_key(Some(SEALING_KEY)).run();
     assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{ran:?}");
     assert!(ran.err.contains("REISSUER_SEALING_KEY is set"), "{ran:?}");
+}
+
+#[test]
+fn of_six_new_keyrings_at_once_one_is_written_and_the_others_are_refused() {
+    for round in 0..10 {
+        let directory = directory("six-new");
+        let path = directory.join("signing-keys").to_str().unwrap().to_string();
+        let ran = at_once(6, || keys(START, &["new", "--algorithm", "ES256", "-o", &path]));
+        let (made, refused): (Vec<_>, Vec<_>) = ran.into_iter().partition(|ran| ran.code == Some(0));
+        let [made] = made.as_slice() else { panic!("{round}: {made:?}") };
+        let kid = document(&read(&path))["keys"][0]["kid"].to_string();
+        assert_eq!(made.err.lines().next(), Some(format!("key {kid} (ES256) signs at once").as_str()), "{round}");
+        for ran in refused {
+            assert!(ran.code == Some(2) && ran.err.contains("signing-keys exists"), "{round}: {ran:?}");
+        }
+        assert_eq!(names(&directory), ["signing-keys"], "{round}");
+    }
 }
 
 /// Root may write everywhere, so a name is too long for a file beside it.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::PublishAhead;
 use crate::document::{KeyEntry, KeyringDocument};
 use crate::failure::{Failure, say};
-use crate::files::{KeyringText, Place};
+use crate::files::{IfExists, KeyringText, Place};
 use crate::form::{self, Form, OpenedKeyring, VARIABLE};
 use crate::fresh_key::{self, SigningAlgorithm};
 use crate::gaps;
@@ -66,10 +66,10 @@ impl Rotate {
     pub fn run(&self, now: u64) -> Result<(), Failure> {
         let sealing_keys = form::sealing_keys()?;
         let source = self.file.source();
+        let output = self.output.as_ref().unwrap_or(&self.file);
         let text = self.file.read()?;
         let OpenedKeyring { plain, form } = form::open(&source, &text, sealing_keys.as_ref())?;
         let is_sealed = form == Form::Sealed;
-        let output = self.output.as_ref().unwrap_or(&self.file);
         output.refuse_terminal(is_sealed)?;
         let publish_ahead = self.ahead.publish_ahead;
         let old = super::parse(&source, &plain, true, publish_ahead, now)?;
@@ -77,7 +77,8 @@ impl Rotate {
         let under_way = taking_over(&old, now);
         if !under_way.is_empty() {
             if *output != self.file || *output == Place::Standard {
-                output.write(&KeyringText { text: Zeroizing::new(text.trim_ascii().to_vec()), is_sealed })?;
+                let text = Zeroizing::new(text.trim_ascii().to_vec());
+                output.write(&KeyringText { text, is_sealed }, IfExists::Replace)?;
             }
             under_way.iter().for_each(say_taking_over);
             say("a rotation is under way: the keyring stays as it is");
@@ -94,7 +95,7 @@ impl Rotate {
             let messages: Vec<String> = gaps.iter().map(|gap| gap.message(publish_ahead)).collect();
             return Err(Failure::Refused(messages.join("\n")));
         }
-        output.write(&keyring)?;
+        output.write(&keyring, IfExists::Replace)?;
 
         taking_over(&new, now).iter().for_each(say_taking_over);
         for Retirement { kid, retires_at, .. } in removed {
