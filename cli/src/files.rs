@@ -173,7 +173,13 @@ fn link(file: &Path, name: &Path) -> io::Result<()> {
 /// The path of the file that a path leads to, so that a symbolic link stays where its file is replaced.
 fn resolved(path: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(path) {
-        Err(_) => Ok(path.to_path_buf()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.symlink_metadata() {
+            Ok(found) if found.is_symlink() => {
+                Err(io::Error::new(error.kind(), "is a symbolic link that leads to no file"))
+            }
+            // It does not exist, or was made just now.
+            _ => Ok(path.to_path_buf()),
+        },
         found => found,
     }
 }

@@ -226,6 +226,22 @@ fn a_symbolic_link_stays_and_what_it_leads_to_is_replaced() {
 }
 
 #[test]
+fn a_symbolic_link_that_leads_to_no_file_is_refused_and_stays() {
+    let directory = directory("dangling-link");
+    let path = file(&directory, "signing-keys", pem(1));
+    let link = directory.join("link").to_str().unwrap().to_string();
+    symlink("missing", &link).unwrap();
+    for arguments in [&["rotate", path.as_str(), "-o", link.as_str()][..], &["new", "-o", &link]] {
+        let ran = keys(START, arguments).run();
+        assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
+        assert!(ran.err.starts_with(&format!("{link}: is a symbolic link that leads to no file")), "{ran:?}");
+        assert_eq!(fs::read_link(&link).unwrap().to_str(), Some("missing"), "{arguments:?}");
+    }
+    assert_eq!(names(&directory), ["link", "signing-keys"]);
+    assert_eq!(read(&path), pem(1));
+}
+
+#[test]
 fn a_terminal_gets_no_private_key() {
     let directory = directory("terminal");
     let path = file(&directory, "signing-keys", keyring(&[private("a", 1, &[])]));
