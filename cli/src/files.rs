@@ -11,7 +11,7 @@ use std::str::FromStr;
 use jwt_reissuer::keyring::MAX_DOCUMENT;
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 
 /// A file, or `-` for standard input and output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +159,11 @@ fn write_file(path: &Path, content: &[u8], if_exists: IfExists) -> io::Result<()
         Some(_) => fs::rename(&unfinished.0, &target)?,
         None => link(&unfinished.0, &target)?,
     }
-    File::open(directory)?.sync_all()
+    // The file has been changed: from here on, no error may say that it was not.
+    if let Err(error) = File::open(directory).and_then(|directory| directory.sync_all()) {
+        say(&format!("{} is written, but a power failure may undo that: {error}", path.display()));
+    }
+    Ok(())
 }
 
 /// Gives a file a second name. A rename would replace a file that another command has made under that name meanwhile.

@@ -184,6 +184,32 @@ fn a_command_that_is_killed_while_it_writes_leaves_the_old_file() {
     assert_eq!(read(&path), pem(1));
 }
 
+/// Each limit of open files makes another step fail; one of them lies after the rename.
+#[test]
+fn a_command_that_fails_has_changed_no_file_and_one_that_changed_a_file_succeeds() {
+    for command in ["rotate", "new --algorithm ES256 -o"] {
+        let mut warned = 0;
+        // Below 4, the dynamic loader finds no library.
+        for limit in 4..9 {
+            let directory = directory("open-files");
+            let path = directory.join("signing-keys").to_str().unwrap().to_string();
+            let before = (command == "rotate").then(|| pem(1));
+            if let Some(before) = &before {
+                fs::write(&path, before).unwrap();
+            }
+            let script = format!("ulimit -n {limit}; exec \"$0\" keys {command} \"$1\"");
+            let ran = Command::new("bash").args(["-c", &script, BINARY, &path]).output().unwrap();
+            let err = String::from_utf8(ran.stderr).unwrap();
+            let is_unchanged = fs::read_to_string(&path).ok() == before;
+            assert_eq!(ran.status.code(), Some(if is_unchanged { 2 } else { 0 }), "{command}, {limit}: {err}");
+            assert_eq!(names(&directory).len(), usize::from(before.is_some() || !is_unchanged), "{command}, {limit}");
+            let warning = format!("{path} is written, but a power failure may undo that: ");
+            warned += usize::from(err.starts_with(&warning));
+        }
+        assert_eq!(warned, 1, "{command}");
+    }
+}
+
 #[test]
 fn a_full_standard_output_is_an_error() {
     let path = file(&directory("full"), "signing-keys", pem(1));
