@@ -2,16 +2,22 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IsTerminal as _, Read, Write as _, stdin, stdout};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jwt_reissuer::keyring::MAX_DOCUMENT;
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, say};
+
+/// How long another command is waited for. It may make an RSA key meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
 /// A file, or `-` for standard input and output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +84,19 @@ impl Place {
             return Err(Failure::Unusable(message.into()));
         }
         Ok(())
+    }
+
+    /// Locks the directory of a file, so that other runs of the command wait for this one. Dropping the result unlocks it. The
+    /// lock is advisory: it holds off this command alone. Standard output needs none.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`] with the place, where the directory cannot be opened or another command does not unlock it.
+    pub fn lock(&self) -> Result<Option<File>, Failure> {
+        let Self::File(path) = self else { return Ok(None) };
+        let opened = resolved(path).and_then(|target| File::open(directory_of(&target)));
+        let directory = opened.map_err(|error| Failure::io(path.display(), &error))?;
+        lock(path, &directory, LONGEST_WAIT)?;
+        Ok(Some(directory))
     }
 
     /// Refuses a file that exists.
@@ -201,6 +220,29 @@ fn metadata_of_file(path: &Path) -> io::Result<Option<Metadata>> {
     }
 }
 
+/// Locks the directory of a file, and waits so long at most for another command to unlock it.
+fn lock(path: &Path, directory: &File, longest_wait: Duration) -> Result<(), Failure> {
+    let started = Instant::now();
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if started.elapsed() < longest_wait => thread::sleep(BETWEEN_TRIES),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure::Unusable(format!(
+                    "{}: another command keeps its directory locked: run this one again when that has ended",
+                    path.display()
+                )));
+            }
+            // Some network file systems have no locks for directories.
+            Err(TryLockError::Error(error)) => {
+                let path = path.display();
+                say(&format!("{path}: its directory cannot be locked: let no two commands write it at once: {error}"));
+                return Ok(());
+            }
+        }
+    }
+}
+
 /// The name of a file that is removed at the end, unless the file was renamed.
 struct Unfinished(PathBuf);
 
@@ -217,4 +259,22 @@ fn unfinished_name(name: OsString) -> io::Result<OsString> {
     unfinished.push(name);
     unfinished.push(format!(".{:016x}.new", u64::from_be_bytes(random)));
     Ok(unfinished)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_stays_locked_is_refused_and_one_that_is_unlocked_is_taken() {
+        let path = std::env::temp_dir().join(format!("jwt-reissuer-lock-{}", std::process::id())).join("signing-keys");
+        fs::create_dir(directory_of(&path)).unwrap();
+        let [first, second] = [(); 2].map(|()| File::open(directory_of(&path)).unwrap());
+        fs::remove_dir(directory_of(&path)).unwrap();
+        lock(&path, &first, Duration::ZERO).unwrap();
+        let Err(Failure::Unusable(message)) = lock(&path, &second, Duration::ZERO) else { panic!("it was locked") };
+        assert!(message.contains("another command keeps its directory locked"), "{message}");
+        drop(first);
+        lock(&path, &second, Duration::ZERO).unwrap();
+    }
 }

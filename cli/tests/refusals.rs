@@ -257,7 +257,7 @@ fn a_symbolic_link_that_leads_to_no_file_is_refused_and_stays() {
     let path = file(&directory, "signing-keys", pem(1));
     let link = directory.join("link").to_str().unwrap().to_string();
     symlink("missing", &link).unwrap();
-    for arguments in [&["rotate", path.as_str(), "-o", link.as_str()][..], &["new", "-o", &link]] {
+    for arguments in [&["rotate", path.as_str(), "-o", link.as_str()][..], &["rotate", &link], &["new", "-o", &link]] {
         let ran = keys(START, arguments).run();
         assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
         assert!(ran.err.starts_with(&format!("{link}: is a symbolic link that leads to no file")), "{ran:?}");

@@ -14,8 +14,8 @@ mod command;
 use std::time::Duration;
 
 use command::{
-    BINARY, Call, DAY, HOUR, PUBLISH_AHEAD, SEALING_KEY, START, base64, directory, document, file, keyring, keys,
-    parsed, parsed_with, pem, private, public, read, sealed,
+    BINARY, Call, DAY, HOUR, PUBLISH_AHEAD, SEALING_KEY, START, at_once, base64, directory, document, file, keyring,
+    keys, parsed, parsed_with, pem, private, public, read, sealed,
 };
 use jwt_reissuer::succession::Succession;
 
@@ -124,6 +124,24 @@ fn three_rotations_in_a_row_each_run_twice_leave_no_token_without_its_key() {
             gateway.live_until(gateway.now + 2 * DAY);
         }
         assert_eq!(gateway.signed.len(), 4, "{form}: {:?}", gateway.signed);
+    }
+}
+
+#[test]
+fn of_six_rotations_at_once_one_adds_a_key_and_the_others_find_it() {
+    for round in 0..10 {
+        let directory = directory("six-rotations");
+        let path = file(&directory, "signing-keys", keyring(&[private("first", 1, &[])]));
+        let other_name = directory.join("link").to_str().unwrap().to_string();
+        std::os::unix::fs::symlink("signing-keys", &other_name).unwrap();
+        let mut names = [&path, &other_name].into_iter().cycle();
+        let ran = at_once(6, || rotate(START, names.next().unwrap()));
+        let keys = document(&read(&path))["keys"].clone();
+        assert_eq!(keys.as_array().unwrap().len(), 2, "{round}");
+        let message = format!("key {} takes over at", keys[1]["kid"]);
+        assert!(ran.iter().all(|ran| ran.code == Some(0) && ran.err.starts_with(&message)), "{round}: {ran:#?}");
+        let added = ran.iter().filter(|ran| !ran.err.contains("a rotation is under way")).count();
+        assert_eq!(added, 1, "{round}: {ran:#?}");
     }
 }
 

@@ -67,6 +67,8 @@ impl Rotate {
         let sealing_keys = form::sealing_keys()?;
         let source = self.file.source();
         let output = self.output.as_ref().unwrap_or(&self.file);
+        // Two runs that read the file before one of them writes it would lose the key of the other.
+        let _lock = if self.file == Place::Standard { None } else { output.lock()? };
         let text = self.file.read()?;
         let OpenedKeyring { plain, form } = form::open(&source, &text, sealing_keys.as_ref())?;
         let is_sealed = form == Form::Sealed;
