@@ -8,7 +8,7 @@ use jwt_reissuer::timetable::text_of;
 use zeroize::Zeroizing;
 
 use super::PublishAhead;
-use crate::document::{KeyEntry, KeyringDocument};
+use crate::document::{self, KeyEntry, KeyringDocument};
 use crate::failure::{Failure, say};
 use crate::files::{IfExists, KeyringText, Place};
 use crate::form::{self, Form, OpenedKeyring, VARIABLE};
@@ -48,8 +48,8 @@ pub struct Rotate {
 }
 
 /// A keyring with the next key in it.
-struct Rotated {
-    document: KeyringDocument,
+struct Rotated<'a> {
+    document: KeyringDocument<'a>,
     removed: Vec<Retirement>,
 }
 
@@ -87,7 +87,8 @@ impl Rotate {
             return Ok(());
         }
 
-        let Rotated { document, removed } = self.rotated(&plain, &old, now)?;
+        let decoded = document::without_base64(&plain)?;
+        let Rotated { document, removed } = self.rotated(&decoded, &old, now)?;
         let keyring = form.write(&document, sealing_keys.as_ref())?;
         // The text that will be in the file is judged, not the document before it was written.
         let written = form::open("the rotated keyring", &keyring.text, sealing_keys.as_ref())?;
@@ -114,7 +115,7 @@ impl Rotate {
         Ok(())
     }
 
-    fn rotated(&self, plain: &[u8], old: &Keyring, now: u64) -> Result<Rotated, Failure> {
+    fn rotated<'a>(&self, plain: &'a [u8], old: &Keyring, now: u64) -> Result<Rotated<'a>, Failure> {
         let unless_given = || old.signing(now).and_then(|(_, key)| SigningAlgorithm::of(key.algorithm()));
         let algorithm = self.algorithm.or_else(unless_given).unwrap_or(SigningAlgorithm::Rs256);
         let ahead = self.ahead.publish_ahead.saturating_add(DELIVERY).as_secs();

@@ -124,6 +124,11 @@ pub fn pem(seed: u8) -> String {
     secret(seed).to_pkcs8_pem(Default::default()).unwrap().to_string()
 }
 
+pub fn rsa_pem() -> String {
+    let mut rng = <chacha20::ChaCha20Rng as chacha20::rand_core::SeedableRng>::from_seed([3; 32]);
+    rsa::PrivateKey::new(&mut rng, 2048).unwrap().to_pkcs8_pem(Default::default()).unwrap().to_string()
+}
+
 pub fn public_pem(seed: u8) -> String {
     secret(seed).public_key().to_public_key_pem(Default::default()).unwrap()
 }
