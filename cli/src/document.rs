@@ -6,9 +6,7 @@
 //!
 //! What is not wiped: the other members of a key, which are public, and the buffer into which the core's parser unescapes.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use jwt_reissuer::keyring::{Keyring, MAX_DOCUMENT};
+use jwt_reissuer::keyring::{Keyring, MAX_DOCUMENT, decode_base64};
 use p256::pkcs8::{LineEnding, SecretDocument};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -119,14 +117,4 @@ impl<'a> KeyringDocument<'a> {
 
 fn unreadable() -> Failure {
     Failure::Refused("the keyring has members that this command does not know".into())
-}
-
-/// Decodes standard base64, with or without line breaks.
-fn decode_base64(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let mut packed = Zeroizing::new(Vec::with_capacity(text.len()));
-    packed.extend(text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()));
-    let mut decoded = Zeroizing::new(vec![0; text.len()]);
-    let length = STANDARD.decode_slice(&*packed, &mut decoded).ok()?;
-    decoded.truncate(length);
-    Some(decoded)
 }
