@@ -26,7 +26,7 @@ use crate::token::IssuedToken;
 /// Most bytes of a keyring document.
 pub const MAX_DOCUMENT: usize = 64 * 1024;
 /// Most keys of a keyring: AWS takes a hundred, and every verifier reads all of them.
-const MAX_KEYS: usize = 16;
+pub const MAX_KEYS: usize = 16;
 
 /// Our keys, and when each of them does what.
 pub struct Keyring {
@@ -391,7 +391,7 @@ fn without_ec_parameters(text: &[u8]) -> &[u8] {
 }
 
 /// Standard base64, with or without line breaks.
-fn decode_base64(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub fn decode_base64(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     // Both with all the room they need: what a growing buffer leaves behind is wiped by nobody.
     let mut packed = Zeroizing::new(Vec::with_capacity(text.len()));
     packed.extend(text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()));

@@ -1,34 +1,38 @@
 //! The JSON document of a keyring, member by member, so that it can be written back with a key more or less.
 //!
-//! It is read after the core has taken it. Its texts are wiped when it goes.
+//! It is read after the core has parsed it. What is wiped: the text that is read, the PEM of a new key, and the JSON that is
+//! written. A private key of the document is borrowed from the text, and written back with its escapes. serde_json would
+//! unescape it into a growing buffer, which is not wiped.
+//!
+//! What is not wiped: the other members of a key, which are public, and the buffer into which the core's parser unescapes.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use jwt_reissuer::keyring::{Keyring, MAX_DOCUMENT};
+use jwt_reissuer::keyring::{Keyring, MAX_DOCUMENT, decode_base64};
 use p256::pkcs8::{LineEnding, SecretDocument};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
-/// A keyring document.
+/// A keyring document, which borrows its private keys from the text that it was read from.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct KeyringDocument {
+pub struct KeyringDocument<'a> {
     /// Its keys, in their order
-    pub keys: Vec<KeyEntry>,
+    #[serde(borrow)]
+    pub keys: Vec<KeyEntry<'a>>,
 }
 
 /// One key of a keyring document. Times are RFC 3339, and stay as they were written.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct KeyEntry {
+pub struct KeyEntry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub private_key: Option<Zeroizing<String>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<PrivateKey<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,19 +43,42 @@ pub struct KeyEntry {
     pub retire_at: Option<String>,
 }
 
-impl KeyringDocument {
-    /// Reads the members of a document that the core has parsed as `keyring`. A PEM becomes a document of one private key
-    /// with the kid that the core gave it.
+/// The private key of an entry.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum PrivateKey<'a> {
+    /// A JSON string, with its quotes and escapes
+    AsRead(&'a RawValue),
+    /// A PEM, or base64 of one
+    Text(Zeroizing<String>),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for PrivateKey<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Deserialize::deserialize(deserializer).map(Self::AsRead)
+    }
+}
+
+/// A keyring without the base64 around it.
+///
+/// # Errors
+/// [`Failure::Refused`] for a keyring that is not JSON, a PEM or base64.
+pub fn without_base64(plain: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let plain = plain.trim_ascii();
+    match plain.first() {
+        Some(b'{' | b'-') => Ok(Zeroizing::new(plain.to_vec())),
+        _ => decode_base64(plain).ok_or_else(unreadable),
+    }
+}
+
+impl<'a> KeyringDocument<'a> {
+    /// Reads the members of a document that the core has parsed as `keyring`: JSON, or the PEM or DER of a key. A key alone
+    /// becomes a document of one private key with the kid that the core gave it.
     ///
     /// # Errors
     /// [`Failure::Refused`], without a word of the document.
-    pub fn read(plain: &[u8], keyring: &Keyring) -> Result<Self, Failure> {
+    pub fn read(plain: &'a [u8], keyring: &Keyring) -> Result<Self, Failure> {
         let plain = plain.trim_ascii();
-        let decoded = match plain.first() {
-            Some(b'{' | b'-') => None,
-            _ => Some(decode_base64(plain).ok_or_else(unreadable)?),
-        };
-        let plain = decoded.as_ref().map_or(plain, |decoded| decoded.trim_ascii());
         let pem = match plain.first() {
             // The error of serde_json can quote the document.
             Some(b'{') => return serde_json::from_slice(plain).map_err(|_| unreadable()),
@@ -65,7 +92,7 @@ impl KeyringDocument {
         let entry = KeyEntry {
             kid: Some(kid.into()),
             algorithm: Some(key.algorithm().name().into()),
-            private_key: Some(pem),
+            private_key: Some(PrivateKey::Text(pem)),
             ..KeyEntry::default()
         };
         Ok(Self { keys: vec![entry] })
@@ -90,14 +117,4 @@ impl KeyringDocument {
 
 fn unreadable() -> Failure {
     Failure::Refused("the keyring has members that this command does not know".into())
-}
-
-/// Decodes standard base64, with or without line breaks.
-fn decode_base64(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let mut packed = Zeroizing::new(Vec::with_capacity(text.len()));
-    packed.extend(text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()));
-    let mut decoded = Zeroizing::new(vec![0; text.len()]);
-    let length = STANDARD.decode_slice(&*packed, &mut decoded).ok()?;
-    decoded.truncate(length);
-    Some(decoded)
 }

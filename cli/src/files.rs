@@ -2,16 +2,22 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IsTerminal as _, Read, Write as _, stdin, stdout};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jwt_reissuer::keyring::MAX_DOCUMENT;
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
+
+/// How long another command is waited for. It may make an RSA key meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
 /// A file, or `-` for standard input and output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +34,15 @@ pub struct KeyringText {
     pub text: Zeroizing<Vec<u8>>,
     /// Whether the private keys in it are ciphertext
     pub is_sealed: bool,
+}
+
+/// What a write does with a file that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfExists {
+    /// Fails, also where another command makes the file at that moment
+    Refuse,
+    /// Replaces it
+    Replace,
 }
 
 impl FromStr for Place {
@@ -71,17 +86,52 @@ impl Place {
         Ok(())
     }
 
-    /// Writes a keyring. A file is replaced whole or not at all, and keeps its owner and mode; a new one has mode 0600.
+    /// Locks the directory of a file, so that other runs of the command wait for this one. Dropping the result unlocks it. The
+    /// lock is advisory: it holds off this command alone. Standard output needs none.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`] with the place, where the directory cannot be opened or another command does not unlock it.
+    pub fn lock(&self) -> Result<Option<File>, Failure> {
+        let Self::File(path) = self else { return Ok(None) };
+        let opened = resolved(path).and_then(|target| File::open(directory_of(&target)));
+        let directory = opened.map_err(|error| Failure::io(path.display(), &error))?;
+        lock(path, &directory, LONGEST_WAIT)?;
+        Ok(Some(directory))
+    }
+
+    /// Refuses a file that exists.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`] with what to do instead.
+    pub fn refuse_existing(&self) -> Result<(), Failure> {
+        let Self::File(path) = self else { return Ok(()) };
+        let target = resolved(path).map_err(|error| Failure::io(path.display(), &error))?;
+        if target.symlink_metadata().is_ok() { Err(exists(path)) } else { Ok(()) }
+    }
+
+    /// Writes a keyring. A file is written whole or not at all. A replaced one keeps its owner and mode; a new one has mode 0600.
     ///
     /// # Errors
     /// [`Failure::Unusable`] with the place; a file is then as it was.
-    pub fn write(&self, keyring: &KeyringText) -> Result<(), Failure> {
+    pub fn write(&self, keyring: &KeyringText, if_exists: IfExists) -> Result<(), Failure> {
         self.refuse_terminal(keyring.is_sealed)?;
         match self {
-            Self::File(path) => replace(path, &keyring.text).map_err(|error| Failure::io(path.display(), &error)),
+            Self::File(path) => {
+                write_file(path, &keyring.text, if_exists).map_err(|error| match (if_exists, error.kind()) {
+                    (IfExists::Refuse, io::ErrorKind::AlreadyExists) => exists(path),
+                    _ => Failure::io(path.display(), &error),
+                })
+            }
             Self::Standard => print(&keyring.text).map_err(|error| Failure::io("standard output", &error)),
         }
     }
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::Unusable(format!(
+        "{} exists, and a new keyring in its place would withdraw its keys: use keys rotate, or another file",
+        path.display()
+    ))
 }
 
 fn read_bounded(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -101,22 +151,22 @@ fn print(text: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes a file beside the old one and renames it into its place: a reader sees the old file or the new one.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    // Through a symbolic link: the file that it leads to is replaced, and the link stays.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let before = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => Some(metadata),
-        Ok(_) => return Err(io::Error::other("is no regular file")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
+/// Writes a file beside the old one and then gives it the name: a reader sees the old file or the new one.
+///
+/// # Errors
+/// Those of the file system. The file of that name is then as it was.
+fn write_file(path: &Path, content: &[u8], if_exists: IfExists) -> io::Result<()> {
+    let target = resolved(path)?;
+    let before = match if_exists {
+        IfExists::Refuse => None,
+        IfExists::Replace => metadata_of_file(&target)?,
     };
-    let name = path.file_name().ok_or_else(|| io::Error::other("is no name of a file"))?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = target.file_name().ok_or_else(|| io::Error::other("is no name of a file"))?;
+    let directory = directory_of(&target);
     let unfinished = Unfinished(directory.join(unfinished_name(name.to_os_string())?));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished.0)?;
     file.write_all(content)?;
-    if let Some(before) = before {
+    if let Some(before) = &before {
         let is = file.metadata()?;
         if (is.uid(), is.gid()) != (before.uid(), before.gid()) {
             fchown(&file, Some(before.uid()), Some(before.gid()))?;
@@ -124,11 +174,76 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         file.set_permissions(Permissions::from_mode(before.mode() & 0o7777))?;
     }
     file.sync_all()?;
-    fs::rename(&unfinished.0, path)?;
-    File::open(directory)?.sync_all()
+    match before {
+        Some(_) => fs::rename(&unfinished.0, &target)?,
+        None => link(&unfinished.0, &target)?,
+    }
+    // The file has been changed: from here on, no error may say that it was not.
+    if let Err(error) = File::open(directory).and_then(|directory| directory.sync_all()) {
+        say(&format!("{} is written, but a power failure may undo that: {error}", path.display()));
+    }
+    Ok(())
 }
 
-/// A file that is removed unless it was renamed.
+/// Gives a file a second name. A rename would replace a file that another command has made under that name meanwhile.
+fn link(file: &Path, name: &Path) -> io::Result<()> {
+    fs::hard_link(file, name).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => error,
+        kind => io::Error::new(kind, format!("a new file gets its name by a hard link, which failed: {error}")),
+    })
+}
+
+/// The path of the file that a path leads to, so that a symbolic link stays where its file is replaced.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.symlink_metadata() {
+            Ok(found) if found.is_symlink() => {
+                Err(io::Error::new(error.kind(), "is a symbolic link that leads to no file"))
+            }
+            // It does not exist, or was made just now.
+            _ => Ok(path.to_path_buf()),
+        },
+        found => found,
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn metadata_of_file(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(metadata)),
+        Ok(_) => Err(io::Error::other("is no regular file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Locks the directory of a file, and waits so long at most for another command to unlock it.
+fn lock(path: &Path, directory: &File, longest_wait: Duration) -> Result<(), Failure> {
+    let started = Instant::now();
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if started.elapsed() < longest_wait => thread::sleep(BETWEEN_TRIES),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure::Unusable(format!(
+                    "{}: another command keeps its directory locked: run this one again when that has ended",
+                    path.display()
+                )));
+            }
+            // Some network file systems have no locks for directories.
+            Err(TryLockError::Error(error)) => {
+                let path = path.display();
+                say(&format!("{path}: its directory cannot be locked: let no two commands write it at once: {error}"));
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The name of a file that is removed at the end, unless the file was renamed.
 struct Unfinished(PathBuf);
 
 impl Drop for Unfinished {
@@ -144,4 +259,22 @@ fn unfinished_name(name: OsString) -> io::Result<OsString> {
     unfinished.push(name);
     unfinished.push(format!(".{:016x}.new", u64::from_be_bytes(random)));
     Ok(unfinished)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_stays_locked_is_refused_and_one_that_is_unlocked_is_taken() {
+        let path = std::env::temp_dir().join(format!("jwt-reissuer-lock-{}", std::process::id())).join("signing-keys");
+        fs::create_dir(directory_of(&path)).unwrap();
+        let [first, second] = [(); 2].map(|()| File::open(directory_of(&path)).unwrap());
+        fs::remove_dir(directory_of(&path)).unwrap();
+        lock(&path, &first, Duration::ZERO).unwrap();
+        let Err(Failure::Unusable(message)) = lock(&path, &second, Duration::ZERO) else { panic!("it was locked") };
+        assert!(message.contains("another command keeps its directory locked"), "{message}");
+        drop(first);
+        lock(&path, &second, Duration::ZERO).unwrap();
+    }
 }

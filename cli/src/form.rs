@@ -74,7 +74,7 @@ impl Form {
     ///
     /// # Errors
     /// [`Failure::Unusable`] without sealing keys or random numbers, [`Failure::Refused`] for a keyring that is too long.
-    pub fn write(self, document: &KeyringDocument, keys: Option<&SealingKeys>) -> Result<KeyringText, Failure> {
+    pub fn write(self, document: &KeyringDocument<'_>, keys: Option<&SealingKeys>) -> Result<KeyringText, Failure> {
         let json = document.to_json(self == Self::Json { pretty: true })?;
         let text = match self {
             Self::Json { .. } => json,

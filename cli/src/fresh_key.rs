@@ -6,7 +6,7 @@ use p256::elliptic_curve::Generate as _;
 use p256::pkcs8::{EncodePrivateKey, LineEnding};
 use zeroize::Zeroizing;
 
-use crate::document::KeyEntry;
+use crate::document::{KeyEntry, PrivateKey};
 use crate::failure::Failure;
 
 /// Bits of a new RSA modulus: every cloud takes a key of 2048 bits, and a longer one costs a gateway several times as much.
@@ -42,7 +42,7 @@ impl SigningAlgorithm {
 ///
 /// # Errors
 /// [`Failure::Unusable`] where no key could be made.
-pub fn generate(algorithm: SigningAlgorithm, kid: Option<&str>, rng: &mut Rng) -> Result<KeyEntry, Failure> {
+pub fn generate(algorithm: SigningAlgorithm, kid: Option<&str>, rng: &mut Rng) -> Result<KeyEntry<'static>, Failure> {
     match algorithm {
         SigningAlgorithm::Rs256 => entry(&rsa::PrivateKey::new(rng, RSA_BITS).map_err(|_| no_key())?, kid),
         SigningAlgorithm::Es256 => entry(&p256::SecretKey::generate_from_rng(rng), kid),
@@ -50,7 +50,7 @@ pub fn generate(algorithm: SigningAlgorithm, kid: Option<&str>, rng: &mut Rng) -
     }
 }
 
-fn entry(key: &impl EncodePrivateKey, kid: Option<&str>) -> Result<KeyEntry, Failure> {
+fn entry(key: &impl EncodePrivateKey, kid: Option<&str>) -> Result<KeyEntry<'static>, Failure> {
     let der = key.to_pkcs8_der().map_err(|_| no_key())?;
     let checked = SigningKey::from_pkcs8_der(der.as_bytes()).map_err(|_| no_key())?;
     let public = checked.public();
@@ -58,7 +58,7 @@ fn entry(key: &impl EncodePrivateKey, kid: Option<&str>) -> Result<KeyEntry, Fai
     Ok(KeyEntry {
         kid: Some(kid.map_or_else(|| public.thumbprint(), Into::into)),
         algorithm: Some(public.algorithm().name().into()),
-        private_key: Some(pem),
+        private_key: Some(PrivateKey::Text(pem)),
         ..KeyEntry::default()
     })
 }

@@ -17,8 +17,8 @@ use std::path::Path;
 use std::process::Command;
 
 use command::{
-    BINARY, DAY, HOUR, OTHER_SEALING_KEY, SEALING_KEY, START, directory, file, keyring, keys, pem, private, public,
-    read, sealed,
+    BINARY, DAY, HOUR, OTHER_SEALING_KEY, SEALING_KEY, START, at_once, directory, document, file, keyring, keys, pem,
+    private, public, read, sealed,
 };
 use jwt_reissuer::timetable::text_of;
 
@@ -81,7 +81,14 @@ fn a_rotation_that_cannot_be_is_refused_and_the_file_is_unchanged() {
         ("an empty file", String::new(), None, &[], 1, "empty"),
         ("no keyring", "hello".into(), None, &[], 1, "neither a JSON keyring, nor a PEM, nor base64 of one"),
         ("no private key", keyring(&[public("a", 1, &[])]), None, &[], 1, "has no private key"),
-        ("sixteen keys", keyring(&full), None, &[], 1, "the rotated keyring: keys: must not be more than 16"),
+        (
+            "sixteen keys that stay published",
+            keyring(&full),
+            None,
+            &[],
+            1,
+            "None of them will: remove a public key that no gateway signs with",
+        ),
         (
             "no key that signs",
             keyring(&[private("a", 1, &[("sign_at", START + DAY)])]),
@@ -141,6 +148,23 @@ fn a_new_keyring_does_not_take_the_place_of_a_file() {
     assert!(ran.err.contains("REISSUER_SEALING_KEY is set"), "{ran:?}");
 }
 
+#[test]
+fn of_six_new_keyrings_at_once_one_is_written_and_the_others_are_refused() {
+    for round in 0..10 {
+        let directory = directory("six-new");
+        let path = directory.join("signing-keys").to_str().unwrap().to_string();
+        let ran = at_once(6, || keys(START, &["new", "--algorithm", "ES256", "-o", &path]));
+        let (made, refused): (Vec<_>, Vec<_>) = ran.into_iter().partition(|ran| ran.code == Some(0));
+        let [made] = made.as_slice() else { panic!("{round}: {made:?}") };
+        let kid = document(&read(&path))["keys"][0]["kid"].to_string();
+        assert_eq!(made.err.lines().next(), Some(format!("key {kid} (ES256) signs at once").as_str()), "{round}");
+        for ran in refused {
+            assert!(ran.code == Some(2) && ran.err.contains("signing-keys exists"), "{round}: {ran:?}");
+        }
+        assert_eq!(names(&directory), ["signing-keys"], "{round}");
+    }
+}
+
 /// Root may write everywhere, so a name is too long for a file beside it.
 #[test]
 fn where_no_file_can_be_written_beside_it_the_old_one_stays() {
@@ -158,6 +182,32 @@ fn a_command_that_is_killed_while_it_writes_leaves_the_old_file() {
     let status = Command::new("bash").args(["-c", script, BINARY, &path]).status().unwrap();
     assert_eq!(status.code(), None, "it was killed");
     assert_eq!(read(&path), pem(1));
+}
+
+/// Each limit of open files makes another step fail; one of them lies after the rename.
+#[test]
+fn a_command_that_fails_has_changed_no_file_and_one_that_changed_a_file_succeeds() {
+    for command in ["rotate", "new --algorithm ES256 -o"] {
+        let mut warned = 0;
+        // Below 4, the dynamic loader finds no library.
+        for limit in 4..9 {
+            let directory = directory("open-files");
+            let path = directory.join("signing-keys").to_str().unwrap().to_string();
+            let before = (command == "rotate").then(|| pem(1));
+            if let Some(before) = &before {
+                fs::write(&path, before).unwrap();
+            }
+            let script = format!("ulimit -n {limit}; exec \"$0\" keys {command} \"$1\"");
+            let ran = Command::new("bash").args(["-c", &script, BINARY, &path]).output().unwrap();
+            let err = String::from_utf8(ran.stderr).unwrap();
+            let is_unchanged = fs::read_to_string(&path).ok() == before;
+            assert_eq!(ran.status.code(), Some(if is_unchanged { 2 } else { 0 }), "{command}, {limit}: {err}");
+            assert_eq!(names(&directory).len(), usize::from(before.is_some() || !is_unchanged), "{command}, {limit}");
+            let warning = format!("{path} is written, but a power failure may undo that: ");
+            warned += usize::from(err.starts_with(&warning));
+        }
+        assert_eq!(warned, 1, "{command}");
+    }
 }
 
 #[test]
@@ -199,6 +249,22 @@ fn a_symbolic_link_stays_and_what_it_leads_to_is_replaced() {
     assert!(link.symlink_metadata().unwrap().is_symlink());
     assert_ne!(read(&path), pem(1));
     assert_eq!(names(&directory), ["real", "signing-keys"]);
+}
+
+#[test]
+fn a_symbolic_link_that_leads_to_no_file_is_refused_and_stays() {
+    let directory = directory("dangling-link");
+    let path = file(&directory, "signing-keys", pem(1));
+    let link = directory.join("link").to_str().unwrap().to_string();
+    symlink("missing", &link).unwrap();
+    for arguments in [&["rotate", path.as_str(), "-o", link.as_str()][..], &["rotate", &link], &["new", "-o", &link]] {
+        let ran = keys(START, arguments).run();
+        assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
+        assert!(ran.err.starts_with(&format!("{link}: is a symbolic link that leads to no file")), "{ran:?}");
+        assert_eq!(fs::read_link(&link).unwrap().to_str(), Some("missing"), "{arguments:?}");
+    }
+    assert_eq!(names(&directory), ["link", "signing-keys"]);
+    assert_eq!(read(&path), pem(1));
 }
 
 #[test]

@@ -11,9 +11,11 @@
 
 mod command;
 
+use std::time::Duration;
+
 use command::{
-    BINARY, Call, DAY, HOUR, PUBLISH_AHEAD, SEALING_KEY, START, base64, directory, document, file, keyring, keys,
-    parsed, pem, private, read, sealed,
+    BINARY, Call, DAY, HOUR, PUBLISH_AHEAD, SEALING_KEY, START, at_once, base64, directory, document, file, keyring,
+    keys, parsed, parsed_with, pem, private, public, read, sealed,
 };
 use jwt_reissuer::succession::Succession;
 
@@ -30,13 +32,21 @@ struct Gateway {
     now: u64,
     keyring: String,
     succession: Succession,
+    publish_ahead: Duration,
     issued: Vec<(u64, String)>,
     signed: Vec<String>,
 }
 
 impl Gateway {
     fn new(keyring: String, now: u64) -> Self {
-        Self { now, keyring, succession: Succession::default(), issued: Vec::new(), signed: Vec::new() }
+        Self {
+            now,
+            keyring,
+            succession: Succession::default(),
+            publish_ahead: PUBLISH_AHEAD,
+            issued: Vec::new(),
+            signed: Vec::new(),
+        }
     }
 
     /// Lives until that time with the keyring that it has.
@@ -44,8 +54,8 @@ impl Gateway {
     fn live_until(&mut self, until: u64) {
         while self.now < until {
             let now = self.now;
-            let keyring = parsed(&self.keyring, now);
-            assert_eq!(self.succession.observe(&keyring, now, PUBLISH_AHEAD), [], "{}", time(now));
+            let keyring = parsed_with(&self.keyring, now, self.publish_ahead);
+            assert_eq!(self.succession.observe(&keyring, now, self.publish_ahead), [], "{}", time(now));
             let (signing, _) = keyring.signing(now).unwrap();
             self.issued.push((now, signing.to_string()));
             if self.signed.last().is_none_or(|last| last != signing) {
@@ -118,6 +128,24 @@ fn three_rotations_in_a_row_each_run_twice_leave_no_token_without_its_key() {
 }
 
 #[test]
+fn of_six_rotations_at_once_one_adds_a_key_and_the_others_find_it() {
+    for round in 0..10 {
+        let directory = directory("six-rotations");
+        let path = file(&directory, "signing-keys", keyring(&[private("first", 1, &[])]));
+        let other_name = directory.join("link").to_str().unwrap().to_string();
+        std::os::unix::fs::symlink("signing-keys", &other_name).unwrap();
+        let mut names = [&path, &other_name].into_iter().cycle();
+        let ran = at_once(6, || rotate(START, names.next().unwrap()));
+        let keys = document(&read(&path))["keys"].clone();
+        assert_eq!(keys.as_array().unwrap().len(), 2, "{round}");
+        let message = format!("key {} takes over at", keys[1]["kid"]);
+        assert!(ran.iter().all(|ran| ran.code == Some(0) && ran.err.starts_with(&message)), "{round}: {ran:#?}");
+        let added = ran.iter().filter(|ran| !ran.err.contains("a rotation is under way")).count();
+        assert_eq!(added, 1, "{round}: {ran:#?}");
+    }
+}
+
+#[test]
 fn a_run_every_hour_for_twelve_days_rotates_all_the_time_and_breaks_no_token() {
     let path = file(&directory("hourly"), "signing-keys", base64(pem(1)));
     let mut gateway = Gateway::new(read(&path), START);
@@ -129,6 +157,62 @@ fn a_run_every_hour_for_twelve_days_rotates_all_the_time_and_breaks_no_token() {
         assert!(keys <= 4, "{keys} keys: retired ones have to go");
     }
     assert!(gateway.signed.len() >= 9, "{:?}", gateway.signed);
+}
+
+#[test]
+fn a_run_every_hour_with_a_short_publish_ahead_goes_on_and_breaks_no_token() {
+    let path = file(&directory("hourly-short"), "signing-keys", base64(pem(1)));
+    let publish_ahead = Duration::from_secs(HOUR);
+    let mut gateway = Gateway { publish_ahead, ..Gateway::new(read(&path), START) };
+    for _ in 0..60 {
+        keys(gateway.now, &["rotate", &path, "--publish-ahead", "1h"]).good();
+        gateway.deliver(&path);
+        gateway.live_until(gateway.now + HOUR - DELIVERY);
+    }
+    assert!(gateway.signed.len() >= 29, "{:?}", gateway.signed);
+}
+
+/// Sixteen private keys; one takes over from the other every so many seconds, the last one at START.
+fn sixteen(every: u64) -> String {
+    let entry = |place: u8| {
+        let times = [("sign_at", START - every * u64::from(15 - place))];
+        private(&format!("key-{place}"), place + 1, if place == 0 { &[] } else { &times })
+    };
+    keyring(&(0..16).map(entry).collect::<Vec<_>>())
+}
+
+#[test]
+fn the_longest_retired_keys_make_room_for_the_next_one_and_no_other_key_does() {
+    let published_after = LONGEST_LIFE + 5 * MINUTE;
+    let every = 20 * MINUTE;
+    let first_retires = START - 14 * every + published_after;
+    let cases = [(0, 1), (every - 1, 1), (every, 1), (3 * every, 1), (DAY - 1, 1), (DAY + 2 * every, 3)];
+    for (after, removed) in cases {
+        let now = first_retires + after;
+        let path = file(&directory("make-room"), "signing-keys", sixteen(every));
+        let ran = keys(now, &["rotate", &path]).good();
+        let document = document(&read(&path));
+        let kids: Vec<&str> =
+            document["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap()).collect();
+        let expected: Vec<String> = (removed..16).map(|place| format!("key-{place}")).collect();
+        assert_eq!(kids[..kids.len() - 1], expected, "{after}");
+        assert_eq!(ran.err.matches("and was removed").count(), removed, "{ran:?}");
+    }
+}
+
+#[test]
+fn a_keyring_full_of_keys_with_valid_tokens_is_refused_until_one_retires() {
+    let first_retires = START - 14 * 20 * MINUTE + LONGEST_LIFE + 5 * MINUTE;
+    let path = file(&directory("full-keyring"), "signing-keys", sixteen(20 * MINUTE));
+    let before = read(&path);
+    let ran = keys(first_retires - 1, &["rotate", &path]).run();
+    assert_eq!((ran.code, read(&path)), (Some(1), before), "{ran:?}");
+    let expected = format!(
+        "{path}: the keyring has no room for the next key: it holds 16 keys, a gateway takes no more, and none has retired.\n\
+         Key \"key-0\" retires first, at {}. Run the command again then, and less often.\n",
+        time(first_retires)
+    );
+    assert_eq!(ran.err, expected);
 }
 
 #[test]
@@ -175,8 +259,8 @@ fn a_key_is_kept_for_a_day_after_it_has_retired_and_then_removed() {
 fn what_else_the_keyring_holds_stays_as_it_was_written() {
     let others = [
         private("signs", 1, &[("publish_at", START - 9 * DAY), ("sign_at", START - 2 * DAY)]),
-        command::public("elsewhere", 2, &[]),
-        command::public("until-then", 3, &[("publish_at", START - DAY), ("retire_at", START + 90 * DAY)]),
+        public("elsewhere", 2, &[]),
+        public("until-then", 3, &[("publish_at", START - DAY), ("retire_at", START + 90 * DAY)]),
         serde_json::json!({ "public_key": base64(command::public_pem(4)), "algorithm": "ES256" }),
     ];
     let path = file(&directory("stays"), "signing-keys", keyring(&others));

@@ -11,8 +11,7 @@
 
 mod command;
 
-use command::{START, base64, directory, file, keyring, keys, pem, private};
-use p256::pkcs8::EncodePrivateKey as _;
+use command::{START, base64, directory, file, keyring, keys, pem, private, rsa_pem};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::json;
@@ -23,11 +22,6 @@ const PART: usize = 16;
 /// The lines of a PEM between its labels, as one.
 fn body(pem: &str) -> String {
     pem.lines().filter(|line| !line.starts_with('-')).collect()
-}
-
-fn rsa_pem() -> String {
-    let mut rng = <chacha20::ChaCha20Rng as chacha20::rand_core::SeedableRng>::from_seed([3; 32]);
-    rsa::PrivateKey::new(&mut rng, 2048).unwrap().to_pkcs8_pem(Default::default()).unwrap().to_string()
 }
 
 /// Asserts that no command says a part of one of these keys about this content.

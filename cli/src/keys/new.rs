@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::document::KeyringDocument;
 use crate::failure::{Failure, say};
-use crate::files::Place;
+use crate::files::{IfExists, Place};
 use crate::form::{self, Form, VARIABLE};
 use crate::fresh_key::{self, SigningAlgorithm};
 
@@ -45,20 +45,13 @@ impl New {
             }
         };
         self.output.refuse_terminal(form == Form::Sealed)?;
-        if let Place::File(path) = &self.output
-            && path.symlink_metadata().is_ok()
-        {
-            return Err(Failure::Unusable(format!(
-                "{} exists, and a new keyring in its place would withdraw its keys: use keys rotate, or another file",
-                path.display()
-            )));
-        }
+        self.output.refuse_existing()?;
         let entry = fresh_key::generate(self.algorithm, self.kid.as_deref(), &mut super::rng()?)?;
         let document = KeyringDocument { keys: vec![entry] };
         let keyring = form.write(&document, sealing_keys.as_ref())?;
         let opened = form::open("the new keyring", &keyring.text, sealing_keys.as_ref())?;
         let parsed = super::parse("the new keyring", &opened.plain, true, Duration::ZERO, now)?;
-        self.output.write(&keyring)?;
+        self.output.write(&keyring, IfExists::Refuse)?;
         if let Some((kid, key)) = parsed.key(0) {
             say(&format!("key {kid:?} ({}) signs at once", key.algorithm()));
         }

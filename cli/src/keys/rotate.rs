@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
-use jwt_reissuer::keyring::Keyring;
+use jwt_reissuer::keyring::{Keyring, MAX_KEYS};
 use jwt_reissuer::timetable::text_of;
 use zeroize::Zeroizing;
 
 use super::PublishAhead;
-use crate::document::{KeyEntry, KeyringDocument};
+use crate::document::{self, KeyEntry, KeyringDocument};
 use crate::failure::{Failure, say};
-use crate::files::{KeyringText, Place};
+use crate::files::{IfExists, KeyringText, Place};
 use crate::form::{self, Form, OpenedKeyring, VARIABLE};
 use crate::fresh_key::{self, SigningAlgorithm};
 use crate::gaps;
@@ -18,7 +18,8 @@ use crate::key_times::KeyTimes;
 
 /// How long a changed keyring may take on its way to the gateways; a kubelet takes a minute or two.
 const DELIVERY: Duration = Duration::from_secs(600);
-/// How long a retired key stays in the document, so that `keys check` still tells of it.
+/// Seconds that a retired key stays in the document, so that `keys check` still tells of it. It goes sooner where the next key
+/// has no room.
 const KEPT_AFTER_RETIREMENT: u64 = 86_400;
 
 /// Adds the next key to the keyring in force.
@@ -47,20 +48,30 @@ pub struct Rotate {
 }
 
 /// A keyring with the next key in it.
-struct Rotated {
-    document: KeyringDocument,
-    /// The kids of keys that have retired long ago, and when
-    removed: Vec<(String, u64)>,
+struct Rotated<'a> {
+    document: KeyringDocument<'a>,
+    removed: Vec<Retirement>,
+}
+
+/// When a key of the keyring in force retires.
+struct Retirement {
+    /// Seconds since 1970
+    retires_at: u64,
+    /// Its place in the keyring
+    place: usize,
+    kid: String,
 }
 
 impl Rotate {
     pub fn run(&self, now: u64) -> Result<(), Failure> {
         let sealing_keys = form::sealing_keys()?;
         let source = self.file.source();
+        let output = self.output.as_ref().unwrap_or(&self.file);
+        // Two runs that read the file before one of them writes it would lose the key of the other.
+        let _lock = if self.file == Place::Standard { None } else { output.lock()? };
         let text = self.file.read()?;
         let OpenedKeyring { plain, form } = form::open(&source, &text, sealing_keys.as_ref())?;
         let is_sealed = form == Form::Sealed;
-        let output = self.output.as_ref().unwrap_or(&self.file);
         output.refuse_terminal(is_sealed)?;
         let publish_ahead = self.ahead.publish_ahead;
         let old = super::parse(&source, &plain, true, publish_ahead, now)?;
@@ -68,14 +79,16 @@ impl Rotate {
         let under_way = taking_over(&old, now);
         if !under_way.is_empty() {
             if *output != self.file || *output == Place::Standard {
-                output.write(&KeyringText { text: Zeroizing::new(text.trim_ascii().to_vec()), is_sealed })?;
+                let text = Zeroizing::new(text.trim_ascii().to_vec());
+                output.write(&KeyringText { text, is_sealed }, IfExists::Replace)?;
             }
             under_way.iter().for_each(say_taking_over);
             say("a rotation is under way: the keyring stays as it is");
             return Ok(());
         }
 
-        let Rotated { document, removed } = self.rotated(&plain, &old, now)?;
+        let decoded = document::without_base64(&plain)?;
+        let Rotated { document, removed } = self.rotated(&decoded, &old, now)?;
         let keyring = form.write(&document, sealing_keys.as_ref())?;
         // The text that will be in the file is judged, not the document before it was written.
         let written = form::open("the rotated keyring", &keyring.text, sealing_keys.as_ref())?;
@@ -85,11 +98,11 @@ impl Rotate {
             let messages: Vec<String> = gaps.iter().map(|gap| gap.message(publish_ahead)).collect();
             return Err(Failure::Refused(messages.join("\n")));
         }
-        output.write(&keyring)?;
+        output.write(&keyring, IfExists::Replace)?;
 
         taking_over(&new, now).iter().for_each(say_taking_over);
-        for (kid, retired_at) in removed {
-            say(&format!("key {kid:?} retired at {}, and was removed", text_of(retired_at)));
+        for Retirement { kid, retires_at, .. } in removed {
+            say(&format!("key {kid:?} retired at {}, and was removed", text_of(retires_at)));
         }
         let place = document.keys.len().saturating_sub(1);
         match KeyTimes::of(new.timetable(), place).publish_at {
@@ -102,7 +115,7 @@ impl Rotate {
         Ok(())
     }
 
-    fn rotated(&self, plain: &[u8], old: &Keyring, now: u64) -> Result<Rotated, Failure> {
+    fn rotated<'a>(&self, plain: &'a [u8], old: &Keyring, now: u64) -> Result<Rotated<'a>, Failure> {
         let unless_given = || old.signing(now).and_then(|(_, key)| SigningAlgorithm::of(key.algorithm()));
         let algorithm = self.algorithm.or_else(unless_given).unwrap_or(SigningAlgorithm::Rs256);
         let ahead = self.ahead.publish_ahead.saturating_add(DELIVERY).as_secs();
@@ -110,21 +123,52 @@ impl Rotate {
         if sign_at <= now {
             return Err(Failure::Refused(format!("--sign-at {} is not in the future", text_of(sign_at))));
         }
-        let next = fresh_key::generate(algorithm, None, &mut super::rng()?)?;
         let mut document = KeyringDocument::read(plain, old)?;
-        let mut removed = Vec::new();
-        let mut place = 0_usize;
-        document.keys.retain(|_| {
-            let retired_at = KeyTimes::of(old.timetable(), place).retire_at;
-            let long_ago = retired_at.filter(|at| at.saturating_add(KEPT_AFTER_RETIREMENT) <= now);
-            if let (Some(at), Some((kid, _))) = (long_ago, old.key(place)) {
-                removed.push((kid.to_string(), at));
-            }
-            place = place.saturating_add(1);
-            long_ago.is_none()
-        });
+        let removed = self.removable(old, document.keys.len(), now)?;
+        let next = fresh_key::generate(algorithm, None, &mut super::rng()?)?;
+        let mut places = 0..;
+        document.keys.retain(|_| places.next().is_none_or(|place| removed.iter().all(|gone| gone.place != place)));
         document.keys.push(KeyEntry { sign_at: Some(text_of(sign_at)), ..next });
         Ok(Rotated { document, removed })
+    }
+
+    /// The keys to remove, in the order of their retirement: the keys that retired long ago, and more retired ones where the next
+    /// key has no room. A key that has not retired may have valid tokens, and is never removed.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] where the keyring has `count` keys and too few of them have retired.
+    fn removable(&self, old: &Keyring, count: usize, now: u64) -> Result<Vec<Retirement>, Failure> {
+        let retirement = |place| {
+            let retires_at = KeyTimes::of(old.timetable(), place).retire_at?;
+            let (kid, _) = old.key(place)?;
+            Some(Retirement { retires_at, place, kid: kid.to_string() })
+        };
+        let mut retirements: Vec<Retirement> = (0..count).filter_map(retirement).collect();
+        retirements.sort_unstable_by_key(|key| (key.retires_at, key.place));
+        let retired = retirements.partition_point(|key| key.retires_at <= now);
+        let excess = count.saturating_add(1).saturating_sub(MAX_KEYS);
+        if retired < excess {
+            return Err(self.full(retirements.get(retired)));
+        }
+        let long_ago = retirements.partition_point(|key| key.retires_at.saturating_add(KEPT_AFTER_RETIREMENT) <= now);
+        retirements.truncate(long_ago.max(excess));
+        Ok(retirements)
+    }
+
+    /// Why no key can be added, and what to do; `next` is the key that retires first from now on.
+    fn full(&self, next: Option<&Retirement>) -> Failure {
+        let remedy = match next {
+            Some(Retirement { retires_at, kid, .. }) => {
+                let at = text_of(*retires_at);
+                format!("Key {kid:?} retires first, at {at}. Run the command again then, and less often.")
+            }
+            None => "None of them will: remove a public key that no gateway signs with.".into(),
+        };
+        Failure::Refused(format!(
+            "{}: the keyring has no room for the next key: it holds {MAX_KEYS} keys, a gateway takes no more, and none has \
+             retired.\n{remedy}",
+            self.file.source()
+        ))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -61,17 +61,16 @@ impl Call {
         self
     }
 
-    pub fn run(mut self) -> Ran {
+    pub fn run(self) -> Ran {
+        ended(self.start())
+    }
+
+    fn start(mut self) -> Child {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
         // A command that reads nothing has closed it.
         let _ = child.stdin.take().unwrap().write_all(&self.input);
-        let output = child.wait_with_output().unwrap();
-        Ran {
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        child
     }
 
     /// Runs it, and asserts that it succeeded.
@@ -80,6 +79,21 @@ impl Call {
         let ran = self.run();
         assert_eq!(ran.code, Some(0), "{ran:?}");
         ran
+    }
+}
+
+/// Starts so many calls, and then waits for each of them.
+pub fn at_once(count: usize, mut call: impl FnMut() -> Call) -> Vec<Ran> {
+    let started: Vec<Child> = (0..count).map(|_| call().start()).collect();
+    started.into_iter().map(ended).collect()
+}
+
+fn ended(child: Child) -> Ran {
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
     }
 }
 
@@ -108,6 +122,11 @@ pub fn secret(seed: u8) -> p256::SecretKey {
 
 pub fn pem(seed: u8) -> String {
     secret(seed).to_pkcs8_pem(Default::default()).unwrap().to_string()
+}
+
+pub fn rsa_pem() -> String {
+    let mut rng = <chacha20::ChaCha20Rng as chacha20::rand_core::SeedableRng>::from_seed([3; 32]);
+    rsa::PrivateKey::new(&mut rng, 2048).unwrap().to_pkcs8_pem(Default::default()).unwrap().to_string()
 }
 
 pub fn public_pem(seed: u8) -> String {
@@ -154,7 +173,13 @@ fn opened(text: &str) -> Vec<u8> {
 /// The keyring as the core parses it at a time.
 #[track_caller]
 pub fn parsed(text: &str, now: u64) -> Keyring {
-    let terms = Terms { serve: Serve { documents: true, tokens: true }, publish_ahead: PUBLISH_AHEAD, now };
+    parsed_with(text, now, PUBLISH_AHEAD)
+}
+
+/// The keyring as the core parses it at a time, where a key is published so long before it signs.
+#[track_caller]
+pub fn parsed_with(text: &str, now: u64, publish_ahead: Duration) -> Keyring {
+    let terms = Terms { serve: Serve { documents: true, tokens: true }, publish_ahead, now };
     Keyring::parse(&opened(text), &terms).map_err(|error| error.to_string()).unwrap()
 }
 
