@@ -14,6 +14,7 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from .pki import Authority
@@ -28,12 +29,12 @@ TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamT
 class StandInCluster:
     """Has what a gateway needs of an API server: a CA, a port where the keys are, and tokens."""
 
-    def __init__(self, directory: Path, issuer: str = ISSUER):
+    def __init__(self, directory: Path, issuer: str = ISSUER, private_key: rsa.RSAPrivateKey | None = None):
         self.issuer = issuer
         self.authority = Authority(directory / "pki")
         self.port = free_port()
         self._certificate = self.authority.issue("apiserver", SERVER_NAME, names=(SERVER_NAME, "127.0.0.1"))
-        self.private_key = rsa_key()
+        self.private_key = private_key or rsa_key()
         public = self.private_key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
