@@ -51,7 +51,12 @@ struct ReadElsewhere {
     at: u64,
     /// When that last changed. The wall clock may jump.
     seen: Monotonic,
+    /// Failures here since then. A process that was stopped finds all its readings old at once, and they are renewed in seconds.
+    failures: u32,
 }
+
+/// Failures here, without a reading elsewhere between them, that may come of a process that was stopped.
+const FAILURES_AFTER_A_STOP: u32 = 4;
 
 impl Sources {
     /// Empty entries to be fetched, and full ones where the configuration gives the content; then with the events of that.
@@ -196,8 +201,8 @@ impl Sources {
             // A configuration that ends sets it to 0 for a moment.
             _ if at == 0 => {}
             Some(read) if read.at == at => {}
-            Some(read) => (read.at, read.seen) = (at, now),
-            None => self.read_elsewhere.push(ReadElsewhere { key, at, seen: now }),
+            Some(read) => (read.at, read.seen, read.failures) = (at, now, 0),
+            None => self.read_elsewhere.push(ReadElsewhere { key, at, seen: now, failures: 0 }),
         }
     }
 
@@ -230,8 +235,10 @@ impl Sources {
         let missing_for = self.missing_for(key, now.monotonic);
         let is_missing = missing_for.is_some_and(|missing| missing >= PATIENCE);
         let recently = key.lifetime(config).saturating_mul(2).max(PATIENCE);
-        let elsewhere = self.read_elsewhere.iter().find(|read| read.key == key);
-        let is_spare = elsewhere.is_some_and(|read| now.monotonic.saturating_sub(read.seen) <= recently);
+        let is_spare = self.read_elsewhere.iter_mut().find(|read| read.key == key).is_some_and(|read| {
+            read.failures = read.failures.saturating_add(1);
+            now.monotonic.saturating_sub(read.seen) <= recently || read.failures <= FAILURES_AFTER_A_STOP
+        });
         let is_early = missing_for.is_some() && now.monotonic.saturating_sub(self.begun) < PATIENCE;
         let is_excused = is_unreached && (is_spare || is_early);
         match event {

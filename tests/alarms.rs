@@ -205,6 +205,26 @@ fn neither_a_configuration_that_ends_nor_a_step_of_the_clock_makes_a_vm_that_ser
 }
 
 #[test]
+fn a_process_that_was_stopped_for_hours_makes_a_vm_that_serves_nobody_not_alarm() {
+    let mut scenario = Scenario::new(fetched);
+    (scenario.keyring, scenario.jwks) = (None, None);
+    let mut told = Vec::new();
+    for second in 0..300_u64 {
+        // When it goes on, the others take as long as ever to read again.
+        if !(120..126).contains(&second) {
+            let now = scenario.now;
+            for key in [SourceKey::Keyring, SourceKey::Jwks(0)] {
+                scenario.reissuer.read_elsewhere(key, now.unix - now.unix % 5, now);
+            }
+        }
+        scenario.fetch_what_is_due();
+        told.extend(scenario.events().into_iter().map(|event| (second, event)));
+        scenario.pass(if second == 120 { 6 * HOUR } else { 1 });
+    }
+    assert!(NOTED.iter().all(|counter| first(&told, counter).is_none()));
+}
+
+#[test]
 fn a_gateway_that_cannot_sign_with_the_keys_it_has_alarms_though_nobody_asks() {
     let without_randomness: fn(&mut Scenario) =
         |scenario| scenario.reissuer.without_randomness("no random numbers".into());
