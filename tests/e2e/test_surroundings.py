@@ -147,6 +147,9 @@ def test_envoy_starts_with_it_and_says_what_is_wrong(
 # --- a running Envoy that reloads into it ---
 
 
+SHOWN = ["REISSUER_SEALING_KEY", "REISSUER_MALFORMED", "REISSUER_GARBAGE"]
+
+
 class Running:
     """A warm gateway whose listener comes by file."""
 
@@ -156,8 +159,8 @@ class Running:
         self.tokens = [
             cluster.token("payments", pod, [AUDIENCE], pod=pod, seconds=12 * HOUR) for pod in ("ledger-0", "ledger-1", "ledger-2")
         ]
-        gateway.show_environment("REISSUER_MALFORMED", "c2hvcnQ=")
-        gateway.show_environment("REISSUER_GARBAGE", "bm90IGEga2V5")
+        gateway.environment |= {"REISSUER_MALFORMED": "c2hvcnQ=", "REISSUER_GARBAGE": "bm90IGEga2V5"}
+        gateway.filter["typed_config"]["config"]["vm_config"]["environment_variables"]["host_env_keys"] = SHOWN
         # Not shown to the VM yet.
         gateway.environment["REISSUER_CRYPTO"] = "nonsense"
         # Connections of the configuration before go on with it for so long.
@@ -264,7 +267,7 @@ def test_a_running_gateway_ignores_an_unknown_crypto(running: Running) -> None:
     (http_filter,) = (each for each in connection_manager(running.listener)["http_filters"] if each["name"] == "jwt_reissuer")
     vm = http_filter["typed_config"]["config"]["vm_config"]
     vm["vm_id"] = "another"
-    vm["environment_variables"]["host_env_keys"].append("REISSUER_CRYPTO")
+    vm["environment_variables"]["host_env_keys"] = [*SHOWN, "REISSUER_CRYPTO"]
     with SteadyLoad(gateway, running.tokens) as load:
         running.reload(lambda _: None, "unknown-crypto")
         eventually("the new configuration answers", lambda: running.is_answered_by("unknown-crypto"))
