@@ -147,6 +147,9 @@ def test_envoy_starts_with_it_and_says_what_is_wrong(
 # --- a running Envoy that reloads into it ---
 
 
+SHOWN = ["REISSUER_SEALING_KEY", "REISSUER_MALFORMED", "REISSUER_GARBAGE"]
+
+
 class Running:
     """A warm gateway whose listener comes by file."""
 
@@ -156,8 +159,8 @@ class Running:
         self.tokens = [
             cluster.token("payments", pod, [AUDIENCE], pod=pod, seconds=12 * HOUR) for pod in ("ledger-0", "ledger-1", "ledger-2")
         ]
-        gateway.show_environment("REISSUER_MALFORMED", "c2hvcnQ=")
-        gateway.show_environment("REISSUER_GARBAGE", "bm90IGEga2V5")
+        gateway.environment |= {"REISSUER_MALFORMED": "c2hvcnQ=", "REISSUER_GARBAGE": "bm90IGEga2V5"}
+        gateway.filter["typed_config"]["config"]["vm_config"]["environment_variables"]["host_env_keys"] = SHOWN
         # Not shown to the VM yet.
         gateway.environment["REISSUER_CRYPTO"] = "nonsense"
         # Connections of the configuration before go on with it for so long.
@@ -264,9 +267,22 @@ def test_a_running_gateway_ignores_an_unknown_crypto(running: Running) -> None:
     (http_filter,) = (each for each in connection_manager(running.listener)["http_filters"] if each["name"] == "jwt_reissuer")
     vm = http_filter["typed_config"]["config"]["vm_config"]
     vm["vm_id"] = "another"
-    vm["environment_variables"]["host_env_keys"].append("REISSUER_CRYPTO")
+    vm["environment_variables"]["host_env_keys"] = [*SHOWN, "REISSUER_CRYPTO"]
     with SteadyLoad(gateway, running.tokens) as load:
         running.reload(lambda _: None, "unknown-crypto")
         eventually("the new configuration answers", lambda: running.is_answered_by("unknown-crypto"))
         eventually("an error line", lambda: logged(gateway, "error", "REISSUER_CRYPTO: must be software, or not be set"))
     assert set(load.statuses()) == {200}, load.statuses()
+
+
+@pytest.mark.xfail(strict=True, reason="a sealed file that was opened before is not opened again, so nothing misses the sealing key")
+@pytest.mark.parametrize("variable", ["REISSUER_ABSENT", "REISSUER_MALFORMED"])
+def test_a_running_gateway_says_that_its_new_sealing_key_is_no_use(running: Running, variable: str) -> None:
+    """Else the configuration looks good until the next restart, when it has no keys."""
+    gateway = running.gateway
+    running.reload(sealed_by(variable), f"sealed-by-{variable}")
+    try:
+        eventually("the new configuration answers", lambda: running.is_answered_by(f"sealed-by-{variable}"))
+        eventually("an error line", lambda: logged(gateway, "error", f"signing_keys.sealing_key.env: {variable} "))
+    finally:
+        running.reload(lambda _: None, "sealed-as-before")

@@ -198,7 +198,9 @@ class Gateway:
 
     def show_environment(self, name: str, value: str) -> None:
         """Gives the filter's VM a variable of Envoy's, beside those that the sample gives it."""
-        self.filter["typed_config"]["config"]["vm_config"]["environment_variables"]["host_env_keys"].append(name)
+        shown = self.filter["typed_config"]["config"]["vm_config"]["environment_variables"]["host_env_keys"]
+        if name not in shown:
+            shown.append(name)
         self.environment[name] = value
 
     def seal_by(self, name: str, value: str | None) -> None:
