@@ -32,7 +32,10 @@ pub enum Rejection {
     /// The token, or the wish, is given more than once; says how.
     Ambiguous(&'static str),
     /// A request for a token over a connection without TLS.
-    PlainHttp,
+    PlainHttp {
+        /// Whether a credential came with it, which is exposed
+        exposed: bool,
+    },
 
     // ---- the token
     /// No `Authorization` header.
@@ -156,7 +159,8 @@ impl Rejection {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BodyNotRead => "body_not_read",
             Self::Ambiguous(_) => "ambiguous",
-            Self::PlainHttp => "plain_http",
+            Self::PlainHttp { exposed: true } => "plain_http",
+            Self::PlainHttp { exposed: false } => "plain_http_without_token",
             Self::NoToken => "no_token",
             Self::NotBearer => "not_bearer",
             Self::TokenTooLarge => "token_too_large",
@@ -252,7 +256,7 @@ impl Rejection {
             Self::Ambiguous(detail) => {
                 Problem { status: 400, title: "Bad Request", error: Some("invalid_request"), detail: Some(detail) }
             }
-            Self::PlainHttp => Problem {
+            Self::PlainHttp { .. } => Problem {
                 status: 403,
                 title: "Forbidden",
                 error: None,
@@ -320,7 +324,7 @@ impl fmt::Display for Rejection {
             Self::Expired { exp, now } => write!(f, " (exp {exp}, now {now})"),
             Self::NotYetValid { nbf, now } => write!(f, " (nbf {nbf}, now {now})"),
             Self::IssuedInTheFuture { iat, now } | Self::TooOld { iat, now } => write!(f, " (iat {iat}, now {now})"),
-            Self::PlainHttp => f.write_str(" (the connection is not TLS, and allow_plain_http is not set)"),
+            Self::PlainHttp { .. } => f.write_str(" (the connection is not TLS, and allow_plain_http is not set)"),
             Self::UnknownKey { kid } => write!(f, " (kid {})", Quoted(kid)),
             Self::AmbiguousIssuer { kid } => {
                 write!(f, " (two trusted issuers with this iss publish the key with kid {})", Quoted(kid))

@@ -134,7 +134,10 @@ pub enum Event {
         next: Option<u64>,
     },
     /// Our keys were asked for and are what they were.
-    KeyringUnchanged,
+    KeyringUnchanged {
+        /// Whether reading them had failed before
+        recovered: bool,
+    },
     /// Our keys could not be loaded; the last good ones stay.
     KeyringFailed {
         /// What went wrong
@@ -195,7 +198,7 @@ impl Event {
             Self::OutOfReach { .. } => ("jwt_reissuer.out_of_reach_while_idle".into(), None),
             Self::KeyringLoaded { .. } => ("jwt_reissuer.keyring.loaded".into(), None),
             Self::KeyringTurned { .. } => ("jwt_reissuer.keyring.turned".into(), None),
-            Self::KeyringUnchanged => ("jwt_reissuer.keyring.unchanged".into(), None),
+            Self::KeyringUnchanged { .. } => ("jwt_reissuer.keyring.unchanged".into(), None),
             Self::KeyringFailed { missing, .. } => {
                 ("jwt_reissuer.keyring.failed".into(), missing.then(|| "jwt_reissuer.keyring.missing".into()))
             }
@@ -212,7 +215,8 @@ impl Event {
     #[must_use]
     pub const fn level(&self) -> Level {
         match self {
-            Self::DocumentServed | Self::KeyringUnchanged => Level::Debug,
+            Self::DocumentServed | Self::KeyringUnchanged { recovered: false } => Level::Debug,
+            Self::KeyringUnchanged { recovered: true } => Level::Info,
             Self::KeyringFailed { repeated, .. } => {
                 if *repeated {
                     Level::Debug
@@ -298,7 +302,8 @@ impl fmt::Display for Event {
             Self::KeyringTurned { kids, next } => {
                 write!(f, "signing keys changed by their timetable kids={}{}", Kids(kids), NextChange(*next))
             }
-            Self::KeyringUnchanged => f.write_str("signing keys unchanged"),
+            Self::KeyringUnchanged { recovered: false } => f.write_str("signing keys unchanged"),
+            Self::KeyringUnchanged { recovered: true } => f.write_str("signing keys read again, unchanged"),
             Self::KeyringFailed { problem, .. } => write!(f, "signing keys not loaded: {problem}"),
             Self::KeyringGap { gap } => write!(f, "{gap}"),
             Self::SigningLatched => {

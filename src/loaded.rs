@@ -28,6 +28,8 @@ pub(crate) enum LoadError {
 pub(crate) struct Loaded {
     /// As it came
     document: Zeroizing<Vec<u8>>,
+    /// Whether this configuration has opened and read the document itself, with its own sealing key
+    is_own: bool,
     /// Unsealed, if it was sealed: a configuration that takes over may have no sealing key
     opened: Option<Zeroizing<Vec<u8>>>,
     pub(crate) keyring: Keyring,
@@ -53,7 +55,9 @@ impl Loaded {
             }
             Some(Sealing { keys: Err(problem) }) => return Err(LoadError::Sealed(problem.clone())),
         };
-        Self::of(Zeroizing::new(document.to_vec()), opened, config, crypto, rng, now).map_err(LoadError::Refused)
+        let document = Zeroizing::new(document.to_vec());
+        let loaded = Self::of(document, opened, config, crypto, rng, now).map_err(LoadError::Refused)?;
+        Ok(Self { is_own: true, ..loaded })
     }
 
     /// The same keyring under another configuration, if that can use it. It stays unsealed, whatever sealing key there is now.
@@ -78,7 +82,7 @@ impl Loaded {
         let phases = keyring.timetable().phases();
         let documents = phases.iter().map(|phase| Documents::new(config, &keyring, phase)).collect();
         let fingerprints = phases.iter().map(|phase| fingerprint(keyring.published(phase))).collect();
-        Ok(Self { document, opened, keyring, documents, fingerprints })
+        Ok(Self { document, is_own: false, opened, keyring, documents, fingerprints })
     }
 
     /// That it is loaded, for logs.
@@ -86,9 +90,10 @@ impl Loaded {
         Event::KeyringLoaded { kids: self.kids(unix), next: self.next_change(unix) }
     }
 
-    /// Whether it is what became of this document.
+    /// Whether this configuration has read it from this document. One that was inherited is read anew, so that a sealing key that does
+    /// not open it is noticed before a restart.
     pub(crate) fn is_of(&self, document: &[u8]) -> bool {
-        self.document.as_slice() == document
+        self.is_own && self.document.as_slice() == document
     }
 
     /// The documents of the phase at a time. There is one at every time.

@@ -159,7 +159,7 @@ pub(crate) fn counters(config: &Config) -> Vec<String> {
     // Refusals that are not the fault of one caller alone.
     let refusals = [
         Rejection::AmbiguousIssuer { kid: String::new() },
-        Rejection::PlainHttp,
+        Rejection::PlainHttp { exposed: true },
         Rejection::SigningFailed,
         Rejection::IssuerKeysUnavailable { retry_after: 0 },
         Rejection::SigningKeysUnavailable { retry_after: 0 },

@@ -191,7 +191,8 @@ impl OurKeys {
         });
         match loaded {
             Ok((loaded, changed)) => {
-                let event = if changed { loaded.event(now.unix) } else { Event::KeyringUnchanged };
+                let recovered = self.problem.is_some();
+                let event = if changed { loaded.event(now.unix) } else { Event::KeyringUnchanged { recovered } };
                 let place = loaded.keyring.timetable().place(now.unix);
                 if !self.source.succeed(attempt, loaded, now.monotonic, random) {
                     return Vec::new();

@@ -347,9 +347,9 @@ fn with_counters(problem: String, fetch: &JwksFetch) -> String {
     }
     let cluster = &fetch.cluster;
     format!(
-        "{problem}; Envoy's counters tell why: cluster.{cluster}.ssl.fail_verify_error (CA or expiry), \
+        "{problem}; the one of Envoy's counters that goes on rising tells why: cluster.{cluster}.ssl.fail_verify_error (CA or expiry), \
          cluster.{cluster}.ssl.fail_verify_san (name), cluster.{cluster}.ssl.connection_error (no TLS), \
-         else cluster.{cluster}.upstream_cx_connect_fail (no connection); if {cluster} leads to an internal listener, those of the \
+         cluster.{cluster}.upstream_cx_connect_fail alone (no connection); if {cluster} leads to an internal listener, those of the \
          cluster behind it"
     )
 }

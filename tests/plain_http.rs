@@ -44,9 +44,35 @@ fn a_token_over_a_connection_without_tls_is_refused_and_the_answer_says_what_to_
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("a token sent over it is exposed") && detail.contains("allow_plain_http"), "{detail}");
         let told = scenario.events();
-        assert!(matches!(&told[..], [Event::Rejected { rejection: Rejection::PlainHttp, token: Some(_) }]), "{told:?}");
+        assert!(
+            matches!(
+                &told[..],
+                [Event::Rejected { rejection: Rejection::PlainHttp { exposed: true }, token: Some(_) }]
+            ),
+            "{told:?}"
+        );
         assert!(told[0].counters().any(|counter| counter == "jwt_reissuer.rejected.plain_http"));
     }
+}
+
+#[test]
+fn a_request_without_a_token_is_refused_in_clear_text_and_raises_no_alarm() {
+    let mut scenario = Scenario::warm();
+    let route = Route::of(scenario.reissuer.routes(), b"POST", OUR_HOST.as_bytes(), b"/reissue");
+    let request = Request::new(route, Connection::PLAIN, std::iter::empty::<(Vec<u8>, Vec<u8>)>(), Body::None);
+    assert!(
+        matches!(scenario.reissuer.handle(&request, scenario.now), Outcome::Respond(answer) if answer.status == 403)
+    );
+    let told = scenario.events();
+    let counters: Vec<_> = told.iter().flat_map(Event::counters).collect();
+    assert_eq!(
+        counters,
+        [
+            "jwt_reissuer.keyring.loaded",
+            "jwt_reissuer.jwks.prod.fetched",
+            "jwt_reissuer.rejected.plain_http_without_token"
+        ]
+    );
 }
 
 #[test]

@@ -390,7 +390,7 @@ impl Host {
                 let known = KIDS.into_iter().find(|known| kids.iter().any(|kid| kid == known));
                 self.jwks[index] = Some((known.unwrap_or("none"), self.now.monotonic));
             }
-            Some(Event::KeyringLoaded { .. } | Event::KeyringUnchanged) => self.keyring = Some(ours),
+            Some(Event::KeyringLoaded { .. } | Event::KeyringUnchanged { .. }) => self.keyring = Some(ours),
             _ => {}
         }
     }

@@ -11,7 +11,7 @@ use crate::crypto::VerifyingKey;
 use crate::error::Rejection;
 use crate::event::{Event, Fingerprint, Issue};
 use crate::form;
-use crate::http::{Body, Endpoint, Request, Response};
+use crate::http::{Body, Endpoint, Field, Request, Response};
 use crate::keyring::{IssueError, Keyring};
 use crate::policy;
 use crate::repeats::{Remembered, Reusable, Signer};
@@ -47,7 +47,8 @@ impl Reissuer {
     /// request that these checks refuse must never have it.
     fn check_request(&self, endpoint: Endpoint, request: &Request) -> Result<(), Rejection> {
         if !request.connection.tls && !self.config.allow_plain_http {
-            return Err(Rejection::PlainHttp);
+            let exposed = request.field("authorization") != Field::Absent || request.body != Body::None;
+            return Err(Rejection::PlainHttp { exposed });
         }
         request.check_body(endpoint)
     }

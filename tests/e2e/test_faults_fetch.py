@@ -48,7 +48,7 @@ NO_KEY_SET = {
 WAYS = {**DOWN, **ANOTHER_STATUS, **NO_KEY_SET}
 # What the log must say of each, so that what went wrong is what was meant to.
 # Some releases of Envoy say why besides; of the others, the line names the counters that tell.
-CANNOT_CONNECT = r'status 503 "upstream connect error.* remote connection failure(?:, transport failure reason: .*"|"; Envoy.s counters tell why: .*)'
+CANNOT_CONNECT = r'status 503 "upstream connect error.* remote connection failure(?:, transport failure reason: .*"|"; the one of Envoy.s counters that goes on rising tells why: .*)'
 TIMED_OUT = r'status 504 "upstream request timeout"'
 WHY = {
     "connection-refused": CANNOT_CONNECT,

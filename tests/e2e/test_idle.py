@@ -96,7 +96,6 @@ def test_an_idle_gateway_that_is_well_says_nothing_for_minutes(idle: Idle, way: 
     assert {gateway.counted_so_far(name) for name in ("keyring.missing", "jwks.kubernetes.missing", "keyring.failed", "jwks.kubernetes.failed")} == {0}
 
 
-@pytest.mark.xfail(strict=True, reason="a VM that reaches no keyring takes the workers' reads for old ones when the clock has stepped")
 def test_a_step_of_the_wall_clock_is_no_alarm(idle: Idle) -> None:
     """As after a virtual machine was suspended, or by the first answer of a time server."""
     gateway = idle.gateway.start()

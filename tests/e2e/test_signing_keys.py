@@ -229,15 +229,26 @@ def test_a_healthy_gateway_reports_no_failure(
     assert not [line for line in gateway.log().splitlines() if "[error]" in line and "wasm" in line]
 
 
-def test_the_line_of_the_sample_seals_a_key_of_openssl(
-    prepare_gateway: StartGateway, subject_token: str, tmp_path: Path
+def line_of_the_sample() -> str:
+    (line,) = re.findall(r"^# +(jwt-reissuer keys new .*)$", (installed.SAMPLES / "envoy.yaml").read_text(), re.MULTILINE)
+    return line
+
+
+def line_of_the_readme_for_a_pem() -> str:
+    (line,) = re.findall(r"`(make -s seal < key.pem > signing-keys)`", (installed.REPOSITORY / "README.md").read_text())
+    return f"openssl genrsa 2048 > key.pem; {line}"
+
+
+@pytest.mark.parametrize("command_line", [line_of_the_sample, line_of_the_readme_for_a_pem])
+def test_a_line_that_operators_copy_makes_a_sealed_keyring(
+    prepare_gateway: StartGateway, subject_token: str, tmp_path: Path, command_line: Callable[[], str]
 ) -> None:
-    sample = (installed.SAMPLES / "envoy.yaml").read_text()
-    (line,) = re.findall(r"^# +(openssl genrsa .*)$", sample, re.MULTILINE)
+    line = command_line()
     # A reader stands in the project's directory; the files of this test do not belong there.
     (tmp_path / "make").write_text(f'#!/bin/sh\nexec "{shutil.which("make")}" --directory "{installed.REPOSITORY}" "$@"\n')
     (tmp_path / "make").chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "REISSUER_SEALING_KEY": SEALING_KEY}
+    path = f"{tmp_path}:{installed.cli().parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "REISSUER_SEALING_KEY": SEALING_KEY}
     command = ["bash", "-euo", "pipefail", "-c", line]
     ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr

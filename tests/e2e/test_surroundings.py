@@ -275,7 +275,6 @@ def test_a_running_gateway_ignores_an_unknown_crypto(running: Running) -> None:
     assert set(load.statuses()) == {200}, load.statuses()
 
 
-@pytest.mark.xfail(strict=True, reason="a sealed file that was opened before is not opened again, so nothing misses the sealing key")
 @pytest.mark.parametrize("variable", ["REISSUER_ABSENT", "REISSUER_MALFORMED"])
 def test_a_running_gateway_says_that_its_new_sealing_key_is_no_use(running: Running, variable: str) -> None:
     """Else the configuration looks good until the next restart, when it has no keys."""

@@ -169,7 +169,9 @@ fn dispatch(fetch: &Fetch) -> Result<u32, String> {
     hostcalls::http_call(&fetch.cluster, &headers, fetch.timeout).map_err(|why| {
         let hint = match why {
             Failed::BAD_ARGUMENT => ": Envoy has no such cluster",
-            Failed::INTERNAL_FAILURE => ": the cluster has no host, perhaps because its name does not resolve",
+            Failed::INTERNAL_FAILURE => {
+                ": the cluster has no host, as when its name does not resolve, or failed the request at once"
+            }
             _ => "",
         };
         format!("callout to cluster {} not sent: {why}{hint}", fetch.cluster)
