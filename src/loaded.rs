@@ -60,7 +60,7 @@ impl Loaded {
         Ok(Self { is_own: true, ..loaded })
     }
 
-    /// The same keyring under another configuration, if that can use it. It stays unsealed, whatever sealing key there is now.
+    /// The keyring under another configuration, if that can use it. It stays open, whatever sealing key there is now.
     pub(crate) fn under(&self, config: &Config, crypto: &dyn Crypto, rng: &mut Rng, now: u64) -> Result<Self, String> {
         Self::of(self.document.clone(), self.opened.clone(), config, crypto, rng, now)
     }

@@ -34,7 +34,7 @@ fn public(kid: &str, seed: u8, retire_at: Option<u64>) -> Value {
     key
 }
 
-/// What is observed of these keyrings, each at its time; the gaps with the time at which each was found.
+/// Observes these keyrings, each at its time, and returns each gap with the time at which it was found.
 fn gaps(keyrings: &[(u64, &[Value])]) -> Vec<(u64, Gap)> {
     let mut succession = Succession::default();
     let mut found = Vec::new();

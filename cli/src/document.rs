@@ -4,7 +4,7 @@
 //! written. A private key of the document is borrowed from the text, and written back with its escapes. serde_json would
 //! unescape it into a growing buffer, which is not wiped.
 //!
-//! What is not wiped: the other members of a key, which are public, and the buffer into which the core's parser unescapes.
+//! Two things are not wiped: the other members of a key, which are public, and the buffer into which the core's parser unescapes.
 
 use jwt_reissuer::keyring::{Keyring, MAX_DOCUMENT, decode_base64};
 use p256::pkcs8::{LineEnding, SecretDocument};

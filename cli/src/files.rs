@@ -36,7 +36,7 @@ pub struct KeyringText {
     pub is_sealed: bool,
 }
 
-/// What a write does with a file that exists.
+/// How a write treats a file that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfExists {
     /// Fails, also where another command makes the file at that moment

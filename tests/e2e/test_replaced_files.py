@@ -159,7 +159,7 @@ def test_the_ca_of_the_cluster_and_the_certificate_of_its_api_server_are_replace
         go_on(load)
         assert pod.certificates_refused() == 0
 
-        # Somebody goes on with a certificate of the old one.
+        # An API server goes on with a certificate of the old CA.
         since = len(pod.gateway.log())
         pod.server.way = showing(pod.certificates.good)
         pod.clock.let_pass(REFRESH)
