@@ -149,9 +149,20 @@ fn a_tick_that_is_due_is_not_put_off_by_those_that_come_before_it() {
     assert_eq!((asked(), with(|state| state.tick_period)), (before + 1, Some(1)));
 }
 
+/// A round takes about 7 ms. In one that took this long the machine stood still, which the budget takes for the cost of a signature.
+const HELD_UP: Duration = Duration::from_millis(12);
+
 /// Envoy's ticks are as coarse as the kernel's timers.
 #[test]
 fn one_that_comes_lets_the_first_that_waits_have_its_turn_and_waits_itself() {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !ran_without_being_held_up(until) {
+        assert!(Instant::now() < until, "the machine held up every run");
+    }
+}
+
+/// Whether the run came to its end; it is given up where the machine held it up.
+fn ran_without_being_held_up(until: Instant) -> bool {
     let envoy = Envoy::with(&configuration(|all| all["limits"] = json!({ "worker_percent": 10 })));
     envoy.tick();
     fetch(&envoy);
@@ -163,15 +174,22 @@ fn one_that_comes_lets_the_first_that_waits_have_its_turn_and_waits_itself() {
     };
     let mut streams: Vec<Stream> = Vec::new();
     while streams.iter().all(|stream| stream.status().is_some()) {
+        let begun = Instant::now();
         streams.push(come());
+        if begun.elapsed() > HELD_UP {
+            return false;
+        }
     }
     let waiting = streams.len() - 1;
-    let until = Instant::now() + Duration::from_secs(60);
     while streams.get(waiting + 2).is_none_or(|stream| stream.status().is_none()) {
+        let begun = Instant::now();
+        std::thread::sleep(Duration::from_millis(5));
         let before = answers().len();
         streams.push(come());
+        if begun.elapsed() > HELD_UP {
+            return false;
+        }
         assert!(answers().len() <= before + 1, "one at a time");
-        std::thread::sleep(Duration::from_millis(5));
         assert!(Instant::now() < until, "{} of {}", answers().len(), streams.len());
     }
     let expected: Vec<(u32, u32)> = streams.iter().map(|stream| (stream.id, 200)).take(answers().len()).collect();
@@ -179,13 +197,18 @@ fn one_that_comes_lets_the_first_that_waits_have_its_turn_and_waits_itself() {
     assert!(streams.len() > answers().len(), "who lets others go first waits");
     // And so does one that has an answer of its own.
     while answers().len() < streams.len() {
+        let begun = Instant::now();
         std::thread::sleep(Duration::from_millis(5));
         let before = answers();
         let document = envoy.send(&Request::discovery());
+        if begun.elapsed() > HELD_UP {
+            return false;
+        }
         assert_eq!(answers().get(before.len()), Some(&(document.id, 200)), "its own comes first");
         assert!(answers().len() <= before.len() + 2, "one at a time");
         with(|state| state.responses.remove(before.len()));
         assert!(Instant::now() < until, "{} of {}", answers().len(), streams.len());
     }
     assert!(streams.iter().all(|stream| stream.status() == Some(200)));
+    true
 }
