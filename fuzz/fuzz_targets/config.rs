@@ -15,7 +15,7 @@ use serde_json::Value;
 
 const NOW: Now = Now { unix: 1_767_225_600, monotonic: Duration::ZERO };
 /// The members that are called missing.
-const REQUIRED: [&str; 10] = [
+const REQUIRED: [&str; 11] = [
     "issuer",
     "audiences",
     "signing_keys",
@@ -26,6 +26,7 @@ const REQUIRED: [&str; 10] = [
     "jwks",
     "envoy_cluster",
     "authority",
+    "subject_prefix",
 ];
 
 fuzz_target!(|data: &[u8]| {
