@@ -10,17 +10,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::error::{Quoted, Rejection};
+use crate::fingerprint::Fingerprint;
 use crate::jwks::RefusedKey;
 use crate::succession::Gap;
 use crate::text::Text;
 use crate::timetable;
-
-/// The SHA-256 of a token.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fingerprint([u8; 32]);
 
 /// How loud a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,14 +149,6 @@ pub enum Event {
     },
     /// A signature that we made did not verify: nothing is signed any more until restart.
     SigningLatched,
-}
-
-impl Fingerprint {
-    /// Of a token as it came.
-    #[must_use]
-    pub fn of(token: &[u8]) -> Self {
-        Self(Sha256::digest(token).into())
-    }
 }
 
 impl FetchFailure {
@@ -310,24 +297,6 @@ impl fmt::Display for Event {
                 f.write_str("a signature that was made did not verify; signing is off until restart")
             }
         }
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
-        let mut text = [0; 64];
-        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
-            *pair = [digit(byte >> 4), digit(byte & 0xf)];
-        }
-        f.write_str(core::str::from_utf8(&text).unwrap_or_default())
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fingerprint({self})")
     }
 }
 

@@ -92,6 +92,7 @@ mod encodings;
 pub mod error;
 pub mod event;
 mod fetch;
+pub mod fingerprint;
 mod form;
 pub mod http;
 pub mod issuer;

@@ -10,7 +10,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::crypto::VerifyingKey;
-use crate::event::{Fingerprint, Issue};
+use crate::event::Issue;
+use crate::fingerprint::Fingerprint;
 use crate::sorted::Sorted;
 use crate::token::{IssuedToken, Proof, SubjectToken};
 use crate::validity::Times;

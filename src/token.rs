@@ -12,7 +12,7 @@ use core::fmt;
 use crate::clock::Now;
 use crate::crypto::{Algorithm, Crypto, VerifyingKey};
 use crate::error::Rejection;
-use crate::event::Fingerprint;
+use crate::fingerprint::Fingerprint;
 use crate::http::{Request, Response};
 use crate::jose_header::{JoseHeader, MAX_HEADER, decode, parse_shared};
 use crate::json::{Json, Object};

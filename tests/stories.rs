@@ -13,7 +13,8 @@ mod scenario;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_reissuer::event::{Event, Fingerprint, Issue};
+use jwt_reissuer::event::{Event, Issue};
+use jwt_reissuer::fingerprint::Fingerprint;
 use jwt_simple::prelude::*;
 use scenario::{START, Scenario, claims_of};
 use serde_json::{Value, json};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use jwt_reissuer::event::{Event, Fingerprint, Level};
+use jwt_reissuer::event::{Event, Level};
+use jwt_reissuer::fingerprint::Fingerprint;
 use jwt_reissuer::metrics::Gauge;
 use jwt_reissuer::sorted::Sorted;
 use jwt_reissuer::{Now, Reissuer};
