@@ -8,7 +8,7 @@ VERSIONS ?= 1.36.4 1.38.2 1.39.3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-versions e2e-software e2e-matrix e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size
+.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,11 +46,14 @@ stop: ## stop what 'make run' left running
 rotate-demo: setup-envoy wasm ## a rotation of the signing key in fast motion, by the clock of a real Envoy
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) rotation_demo.py
 
-test: test-core test-wasm no-std e2e test-bench vectors ## core, host and end-to-end tests
-	@echo "test: the core and host tests, the core in wasm and without std, end to end, and every vector: all passed"
+test: test-core test-wasm no-std e2e-quick ## core, host, and a real Envoy with a stand-in for the cluster
+	@echo "test: passed: core, host, the core in wasm and without std, and the quick end-to-end tests; 'make test-all' adds a real kube-apiserver, AWS and alerts"
 
-test-all: lint deny test e2e-matrix observability e2e-aws ## all there is: 'test', 'e2e-matrix', 'observability', 'e2e-aws', 'lint' and 'deny'
-	@echo "test-all: all passed"
+test-all: lint deny test-core test-wasm no-std e2e e2e-software test-bench vectors observability e2e-aws ## 'test' with every peer real, vectors, alerts, AWS, lint and licences
+	@echo "test-all: passed; 'make test-release' adds older Envoys, long fuzzing, mutants, hostile load, soak and benches"
+
+test-release: test-all e2e-matrix fuzz mutants miri hostile soak bench ## 'test-all' and what takes hours: older Envoys, fuzzing, mutants, Miri, hostile load, soak, benches
+	@echo "test-release: passed"
 
 test-core: ## tests that need no server
 	cargo test --workspace
@@ -60,6 +63,10 @@ test-wasm: setup-wasm setup-envoy ## the core's tests compiled to wasm, as the m
 	@python3 tools/wasm.py test
 	@echo "test-wasm: passed"
 
+e2e-quick: setup-quick wasm cli testing-modules judge ## the quick part of 'e2e', with a stand-in for the cluster
+	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest -q --stand-in -m "not full" $(PYTEST_ARGS)
+	@echo "e2e-quick: passed, on a real Envoy with a stand-in for the cluster"
+
 e2e: setup-peers wasm cli testing-modules judge ## a real Envoy against a real kube-apiserver; PYTEST_ARGS="-k name" for some of it
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest $(PYTEST_ARGS)
 	@echo "e2e: passed, on a real Envoy and a real kube-apiserver"
@@ -68,15 +75,14 @@ e2e-versions: ## 'e2e' on older Envoys, which sign nothing (1.36) or have an old
 	@for version in $(VERSIONS); do echo "Envoy $$version"; ENVOY_VERSION=$$version $(MAKE) --no-print-directory e2e || exit 1; done
 	@echo "e2e-versions: passed on Envoy $(VERSIONS)"
 
-e2e-software: ## 'e2e' without Envoy's own crypto
-	@REISSUER_CRYPTO=software $(MAKE) --no-print-directory e2e
-	@echo "e2e-software: passed, with every signature made and checked in the module"
-
-# What signatures, keys and the bootstrap have to do with.
+# Tests of signatures, keys and the bootstrap.
 MATRIX := test_reissue.py test_refusals.py test_vectors.py test_wycheproof.py test_rotation.py test_signing_keys.py
 
-e2e-matrix: ## some of 'e2e' without Envoy's own crypto, and on older Envoys
-	@$(MAKE) --no-print-directory e2e-software PYTEST_ARGS="$(MATRIX)"
+e2e-software: ## those of 'e2e' about signatures and keys, without Envoy's own crypto
+	@REISSUER_CRYPTO=software $(MAKE) --no-print-directory e2e PYTEST_ARGS="$(MATRIX)"
+	@echo "e2e-software: passed, with every signature made and checked in the module"
+
+e2e-matrix: ## those of 'e2e' about signatures and keys, on older Envoys
 	@$(MAKE) --no-print-directory e2e-versions PYTEST_ARGS="$(MATRIX)"
 
 faults: setup-envoy wasm ## those of 'e2e' that inject faults A01 to A12 into a real Envoy, and a table of what came of each
@@ -160,6 +166,9 @@ setup-wasm:
 
 setup-envoy:
 	@$(SETUP) python envoy
+
+setup-quick:
+	@$(SETUP) python envoy judges-node
 
 setup-peers:
 	@$(SETUP) python envoy kubernetes istio-schemas judges-node

@@ -13,6 +13,7 @@ from harness.kubernetes import ApiServer
 from harness.pki import private_pem
 from harness.processes import Supervisor
 from harness.signing_keys import one_line, rsa_key
+from harness.stand_in_server import StandInApiServer
 from harness.supervised import running, supervised
 from harness.tokens import Forger
 from harness.upstream import RecordingUpstream
@@ -26,9 +27,20 @@ pytest_plugins = ["harness.failure_logs", "harness.fault_table"]
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--stand-in", action="store_true", help="a stand-in for the cluster, in place of a real kube-apiserver")
+
+
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[ApiServer | StandInApiServer]:
     """A cluster with RBAC whose JWKS anyone may read, by the manifest we ship."""
+    if pytestconfig.getoption("--stand-in"):
+        stand_in = StandInApiServer(tmp_path_factory.mktemp("cluster"))
+        yield stand_in
+        stand_in.stop()
+        return
     with supervised(tmp_path_factory.mktemp("cluster")) as supervisor:
         api = ApiServer(supervisor).start()
         api.apply(installed.SAMPLES / "kubernetes" / "jwks-reader.yaml")

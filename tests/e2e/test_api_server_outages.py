@@ -23,6 +23,8 @@ from harness.supervised import supervised
 from harness.tokens import decode
 from harness.wall_clock import WallClock
 
+pytestmark = pytest.mark.full
+
 ISSUER = "kubernetes"
 REFRESH, LONGEST_BACKOFF, DEAD_WITHIN = 300, 60, 330
 # A load that asked less often would have seen nothing.

@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from harness.load import Load, request
 from harness.loaded import AUDIENCE, DOCUMENTS, HOUR, prepared
 from harness.processes import eventually
 from harness.tokens import decode
 from harness.wall_clock import WallClock
+
+pytestmark = pytest.mark.full
 
 RATE = 80
 # Enough for every kind of request to have met both workers.

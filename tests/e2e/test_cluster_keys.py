@@ -17,6 +17,8 @@ from harness.pki import Authority
 from harness.processes import Supervisor, eventually, free_port
 from harness.tokens import Forger, decode
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def failing_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:

@@ -20,6 +20,8 @@ from harness.loaded import go_on, prepared
 from harness.oidc import CONNECTIONS_TO_MEET_EVERY_WORKER, every_worker_reissues
 from harness.processes import eventually
 
+pytestmark = pytest.mark.full
+
 TRAPS = 3
 STORM_SECONDS = 3.0
 STREAM_IDLE_SECONDS = 4

@@ -33,6 +33,8 @@ from harness.subject_keys import SubjectKeys
 from harness.supervised import supervised
 from harness.wall_clock import WallClock
 
+pytestmark = pytest.mark.full
+
 SEED = int(os.environ.get("SEED", "1"))
 AT_RANDOM = int(os.environ.get("MUTATIONS", "1000"))
 """Besides the systematic ones."""

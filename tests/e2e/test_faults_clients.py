@@ -17,6 +17,8 @@ from harness.processes import eventually
 from harness.signing_keys import one_line, rsa_key
 from harness.supervised import supervised
 
+pytestmark = pytest.mark.full
+
 NAME = "kubernetes"
 TIMEOUT = 2.0
 COLD_SECONDS = 2.5

@@ -17,6 +17,8 @@ from harness.processes import eventually
 from harness.supervised import supervised
 from harness.tokens import decode
 
+pytestmark = pytest.mark.full
+
 NAME = "kubernetes"
 TTL = 6 * HOUR
 MINUTE = 60

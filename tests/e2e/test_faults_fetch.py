@@ -19,6 +19,8 @@ from harness.processes import eventually
 from harness.supervised import supervised
 from harness.tokens import decode
 
+pytestmark = pytest.mark.full
+
 DOWN = {
     "connection-refused": faulty.refused,
     "accepted-then-silent": faulty.silent,

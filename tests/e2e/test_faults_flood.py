@@ -17,6 +17,8 @@ from harness.stand_in import StandInCluster
 from harness.supervised import supervised
 from harness.tokens import segment
 
+pytestmark = pytest.mark.full
+
 NAME = "kubernetes"
 SECONDS = 13
 # A request under way on each; kept open, since a connection for each request would measure the kernel.

@@ -12,6 +12,8 @@ from harness.fault_table import Measured
 from harness.processes import eventually
 from harness.supervised import supervised
 
+pytestmark = pytest.mark.full
+
 NAME = "kubernetes"
 DEMAND_INTERVAL = 10
 # `lifetime` and the tenth by which it may be longer.

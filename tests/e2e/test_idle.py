@@ -18,6 +18,8 @@ from harness.signing_keys import one_line, p256_key
 from harness.stand_in import StandInCluster
 from harness.wall_clock import WallClock
 
+pytestmark = pytest.mark.full
+
 PATIENCE = 60
 # Both are read again every few seconds, so that a longer step is no time that passes but a clock that is wrong.
 STEP = 20

@@ -18,6 +18,8 @@ from harness.gateway import configuration
 from harness.kubernetes import ApiServer
 from harness.processes import eventually
 
+pytestmark = pytest.mark.full
+
 PACKAGE = installed.SAMPLES / "istio"
 NAMESPACE = "istio-ingress"
 KINDS = {"ClusterRoleBinding", "ConfigMap", "DestinationRule", "EnvoyFilter", "VirtualService", "WasmPlugin"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 
+import pytest
+
 from conftest import StartGateway
 from harness.gateway import Gateway
 from harness.oidc import SECONDS_TO_ROTATE, every_worker_publishes, every_worker_reissues, wait_until_published
@@ -11,6 +13,8 @@ from harness.pki import private_pem
 from harness.processes import eventually
 from harness.signing_keys import keyring, one_line, p256_key, private_entry, rsa_key, thumbprint
 from harness.tokens import decode
+
+pytestmark = pytest.mark.full
 
 
 def gauge(gateway: Gateway, name: str) -> int | None:

@@ -22,6 +22,8 @@ from harness.stand_in import ISSUER, StandInCluster
 from harness.tokens import decode
 from harness.wall_clock import WallClock
 
+pytestmark = pytest.mark.full
+
 VECTORS = installed.REPOSITORY / "tests" / "vectors" / "key_sets"
 PATH = "/openid/v1/jwks"
 REFRESH, LONGEST_BACKOFF = 300, 60

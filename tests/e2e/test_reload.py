@@ -12,6 +12,8 @@ from harness.load import Load
 from harness.loaded import configure, go_on, prepared
 from harness.processes import eventually
 
+pytestmark = pytest.mark.full
+
 CHANGES = 20
 REFUSED = 3
 # How long connections of a configuration before may go on with it; Envoy's own default is ten minutes.

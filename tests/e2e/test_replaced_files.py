@@ -22,6 +22,8 @@ from harness.stand_in import StandInCluster
 from harness.steady_load import SteadyLoad
 from harness.wall_clock import WallClock
 
+pytestmark = pytest.mark.full
+
 REFRESH = 300
 RENEWALS = 3
 # Answers of the load between one step and the next.

@@ -12,6 +12,8 @@ from harness.gateway import Gateway
 from harness.loaded import configure, go_on, prepared, several
 from harness.processes import Process, eventually
 
+pytestmark = pytest.mark.full
+
 DRAIN_SECONDS = 3
 PARENT_SECONDS = 5
 

@@ -23,6 +23,8 @@ from harness.rotation import DAY, HOUR, FastMotion, rfc3339
 from harness.supervised import supervised
 from rotation_demo import verdict
 
+pytestmark = pytest.mark.full
+
 BEGIN = int(time.time()) // DAY * DAY
 MINUTE = 60
 SEALING_KEY = base64.b64encode(bytes(range(32))).decode()

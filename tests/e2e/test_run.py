@@ -16,6 +16,8 @@ from harness import client, installed
 from harness.processes import eventually
 from harness.tokens import decode
 
+pytestmark = pytest.mark.full
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

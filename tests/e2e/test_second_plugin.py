@@ -22,6 +22,8 @@ from harness.signing_keys import one_line, p256_key
 from harness.stand_in import StandInCluster
 from harness.supervised import supervised
 
+pytestmark = pytest.mark.full
+
 AUDIENCE = "https://reissuer.example.com"
 PLAIN = one_line(private_pem(p256_key()))
 SECRET = "REISSUER_SECRET"

@@ -14,6 +14,8 @@ from harness.secrets import found, parts, shown
 from harness.signing_keys import SEALED, keyring, one_line, p256_key, private_entry, rsa_key
 from harness.tokens import Forger
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def gateway(prepare_gateway: StartGateway, cluster: ApiServer) -> tuple[Gateway, dict[str, str]]:

@@ -30,6 +30,8 @@ from harness.signing_keys import (
 )
 from harness.tokens import decode
 
+pytestmark = pytest.mark.full
+
 AWS = "sts.amazonaws.com"
 SEALING_KEY = base64.b64encode(bytes(range(32))).decode()
 FORMS: dict[str, Callable[[PrivateKey], str]] = {

@@ -27,6 +27,8 @@ from harness.stand_in import StandInCluster
 from harness.supervised import supervised
 from harness.wall_clock import WallClock
 
+pytestmark = pytest.mark.full
+
 # One that brings many kinds of events in a short time.
 SEED = 3116
 SECONDS = 18.0

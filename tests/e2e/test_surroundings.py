@@ -25,6 +25,8 @@ from harness.tokens import decode
 from harness.upstream import ANSWER, RecordingUpstream
 from harness.wall_clock import WallClock
 
+pytestmark = pytest.mark.full
+
 DOCUMENTS = ("/.well-known/openid-configuration", "/openid/v1/jwks")
 APPLICATION = ANSWER.partition(b"\r\n\r\n")[2]
 KEYRING_MISSING, JWKS_MISSING = "keyring.missing", "jwks.kubernetes.missing"
