@@ -164,6 +164,8 @@ class GoPeer:
     """Build tags, comma-separated."""
     variables: Tuple[str, ...] = ()
     """Variables that the linker sets: package.name=value."""
+    files: Tuple[Tuple[str, str], ...] = ()
+    """Files and directories of modules that are kept beside the programs, as (module, path within it)."""
 
     @property
     def recipe(self) -> Path:
@@ -171,7 +173,7 @@ class GoPeer:
 
     def key(self) -> str:
         sources = sorted(file for file in self.recipe.rglob("*") if file.suffix in {".go", ".mod", ".sum"})
-        return cache.recipe_hash([f"{self.name} 1", *self.build()], sources)
+        return cache.recipe_hash([f"{self.name} 1", *self.build(), *(part for file in self.files for part in file)], sources)
 
     def build(self) -> List[str]:
         """Arguments of `go` that decide how the programs come out."""
@@ -194,12 +196,27 @@ class GoPeer:
                 log=log, cwd=self.recipe, env=env,
                 progress=lambda lines: f"{len(lines)} of about {self.package_count} packages",
             )
+            for module, path in self.files:
+                _copy_from_module(go, env, self.recipe, module, path, into)
 
         return cache.install(self.name, self.key(), build)
 
 
+def _copy_from_module(go: str, env: Dict[str, str], recipe: Path, module: str, path: str, into: Path) -> None:
+    """Copies a file or a directory of a module to its own name in `into`."""
+    answer = subprocess.run([go, "list", "-m", "-f", "{{.Dir}}", module], cwd=recipe, env=env, capture_output=True, text=True)
+    source, target = Path(answer.stdout.strip()) / path, into / Path(path).name
+    if answer.returncode != 0 or not source.exists():
+        raise SetupError(f"{module} has no {path}: {answer.stderr}")
+    (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
+    # The module cache is read-only, and so would be the copies.
+    for each in [target, *target.rglob("*")]:
+        each.chmod(0o755 if each.is_dir() else 0o644)
+
+
 KUBERNETES = GoPeer(
-    "kubernetes", "kube-apiserver and etcd", ("./kube-apiserver", "./etcd"), "about 4 minutes on 2 cores", package_count=2100
+    "kubernetes", "kube-apiserver, its controllers and etcd", ("./kube-apiserver", "./kube-controller-manager", "./etcd"),
+    "about 5 minutes on 2 cores", package_count=2500,
 )
 VERSITYGW = GoPeer(
     "versitygw", "versitygw", ("github.com/versity/versitygw/cmd/versitygw",), "about 2 minutes on 2 cores", package_count=590
@@ -211,10 +228,11 @@ ISTIO = GoPeer(
     ("istio.io/istio/pilot/cmd/pilot-discovery", "istio.io/istio/pilot/cmd/pilot-agent", "istio.io/istio/istioctl/cmd/istioctl"),
     "about 6 minutes on 2 cores", package_count=2000, tags="vtprotobuf,disable_pgv",
     variables=(f"istio.io/istio/pkg/version.buildVersion={ISTIO_VERSION}", "istio.io/istio/pkg/version.buildStatus=Clean"),
+    files=(("istio.io/istio", "manifests/charts"), ("istio.io/istio", "tools/packaging/common/envoy_bootstrap.json")),
 )
 ENVOY_GATEWAY = GoPeer(
     "envoy-gateway", "Envoy Gateway", ("github.com/envoyproxy/gateway/cmd/envoy-gateway",), "about 4 minutes on 2 cores",
-    package_count=1900,
+    package_count=1900, files=(("github.com/envoyproxy/gateway", "charts"),),
 )
 PACKAGE_TOOLS = GoPeer(
     "package-tools", "helm, kubeconform, an OCI registry, crane and actionlint",

@@ -37,6 +37,21 @@ def kubernetes(program: str) -> Path:
     return _existing(peers.KUBERNETES.directory() / program, "make setup")
 
 
+def istio(file: str) -> Path:
+    """A program of Istio's, its bootstrap template, or the directory `charts`."""
+    return _existing(peers.ISTIO.directory() / file, "make setup")
+
+
+def envoy_gateway(file: str) -> Path:
+    """The controller, or the directory `charts`."""
+    return _existing(peers.ENVOY_GATEWAY.directory() / file, "make setup")
+
+
+def package_tool(program: str) -> Path:
+    """helm, kubeconform, registry, crane or actionlint."""
+    return _existing(peers.PACKAGE_TOOLS.directory() / program, "make setup")
+
+
 def versitygw() -> Path:
     return _existing(peers.VERSITYGW.directory() / "versitygw", "make setup")
 

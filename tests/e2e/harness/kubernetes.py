@@ -29,11 +29,13 @@ class ApiServer:
     issuer: str = ISSUER
     port: int = field(default_factory=free_port)
     extra_arguments: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    """Those of a cluster that has a network: the API server listens on all, and tells the first to its Service's clients."""
 
     def __post_init__(self) -> None:
         directory = self.supervisor.directory
         self.authority = Authority(directory / "pki")
-        names = (SERVER_NAME, "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1")
+        names = (SERVER_NAME, "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1", *self.addresses)
         self._certificate = self.authority.issue("apiserver", "kube-apiserver", names=names)
         admin = self.authority.issue("admin", "admin", organization="system:masters")
         self._admin = ssl.create_default_context(cafile=str(self.authority.certificate))
@@ -87,12 +89,12 @@ class ApiServer:
         self._public_paths.append(self._key_path.with_suffix(".pub"))
         self._public_paths[-1].write_bytes(public_pem(self.service_account_key))
 
-    def admin(self, method: str, path: str, content: Any = None) -> client.Response:
+    def admin(self, method: str, path: str, content: Any = None, content_type: str = "application/json") -> client.Response:
         """A request with the rights of a cluster administrator."""
         headers = [("Accept", "application/json")]
         body = None
         if content is not None:
-            headers.append(("Content-Type", "application/json"))
+            headers.append(("Content-Type", content_type))
             body = json.dumps(content).encode()
         return client.request(self.port, method, path, host=SERVER_NAME, headers=headers, body=body, tls=self._admin)
 
@@ -189,15 +191,22 @@ class ApiServer:
         return [
             str(installed.kubernetes("kube-apiserver")),
             "--etcd-servers", f"http://127.0.0.1:{self._etcd_port}",
-            "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1", "--secure-port", str(self.port),
+            "--secure-port", str(self.port), *self._network(),
             "--tls-cert-file", str(certificate), "--tls-private-key-file", str(key),
             "--client-ca-file", str(self.authority.certificate),
             "--service-account-issuer", self.issuer, "--api-audiences", self.issuer,
             *(f"--service-account-key-file={path}" for path in self._public_paths),
             "--service-account-signing-key-file", str(self._key_path),
             "--authorization-mode", "RBAC", f"--anonymous-auth={str(self.anonymous).lower()}",
-            "--service-cluster-ip-range", "10.96.0.0/24", "--endpoint-reconciler-type", "none",
-            # The pods here have no token volume to be filled, and nobody makes each namespace's default service account.
-            "--disable-admission-plugins", "ServiceAccount",
+            "--service-cluster-ip-range", "10.96.0.0/24",
             *self.extra_arguments,
+        ]
+
+    def _network(self) -> list[str]:
+        if self.addresses:
+            return ["--bind-address", "0.0.0.0", "--advertise-address", self.addresses[0]]
+        return [
+            "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1", "--endpoint-reconciler-type", "none",
+            # The pods here have no token volume to be filled, and no controller makes each namespace's default service account.
+            "--disable-admission-plugins", "ServiceAccount",
         ]
