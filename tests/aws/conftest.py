@@ -17,7 +17,7 @@ from harness.signing_keys import one_line, rsa_key
 from harness.supervised import supervised
 from harness.versitygw import Versitygw
 from namespace import HOSTS
-from steps import Steps
+from harness.steps import Steps
 
 pytest_plugins = ["harness.failure_logs"]
 

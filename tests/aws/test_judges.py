@@ -28,7 +28,7 @@ from harness.supervised import supervised
 from harness.tokens import decode, segment
 from harness.versitygw import Versitygw
 from namespace import HOSTS
-from steps import Steps
+from harness.steps import Steps
 
 PAGE = installed.REPOSITORY / "docs" / "compatibility.md"
 BEGIN, END = "<!-- written by the tests: make e2e-aws -->\n", "<!-- to here -->\n"

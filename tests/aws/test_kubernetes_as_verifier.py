@@ -15,7 +15,7 @@ from harness.processes import eventually
 from harness.signing_keys import rsa_key
 from harness.supervised import supervised
 from harness.tokens import decode, segment
-from steps import Steps
+from harness.steps import Steps
 
 PREFIX = "reissued:"
 SUBJECT = "system:serviceaccount:payments:ledger"

@@ -25,7 +25,7 @@ from harness.processes import Supervisor
 from harness.signing_keys import one_line, rsa_key, thumbprint
 from harness.supervised import supervised
 from harness.tokens import decode, segment
-from steps import Steps
+from harness.steps import Steps
 
 OWN, FOREIGN = "k8s-default-aws-cli-minio", "k9s-default-aws-cli-minio"
 POLICY = {

@@ -21,7 +21,7 @@ from harness.pki import Authority, PrivateKey, private_pem, public_pem
 from harness.processes import eventually
 from harness.signing_keys import one_line, rsa_key
 from harness.tokens import decode
-from page import blocks, only
+from harness.page import blocks, only
 
 PAGE = installed.REPOSITORY / "docs" / "moving.md"
 HOST = "jwt-reissuer.example.com"

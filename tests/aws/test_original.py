@@ -22,8 +22,8 @@ from harness.signing_keys import keyring, private_entry, rsa_key
 from harness.supervised import supervised
 from harness.tokens import decode
 from harness.versitygw import Versitygw
-from page import only
-from steps import Steps
+from harness.page import only
+from harness.steps import Steps
 
 PAGE = installed.REPOSITORY / "docs" / "moving.md"
 HOST, KID = "jwt-reissuer.example.com", "key-1"

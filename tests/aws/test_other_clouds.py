@@ -25,7 +25,7 @@ from harness.pki import Authority, private_pem
 from harness.signing_keys import one_line, p256_key
 from harness.supervised import supervised
 from harness.tokens import decode
-from page import blocks, only
+from harness.page import blocks, only
 from sidecar import Sidecar
 from stand_in_clouds import AZURE, GOOGLE, Exchange, StandInCloud
 

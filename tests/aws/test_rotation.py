@@ -21,7 +21,7 @@ from harness.supervised import supervised
 from harness.tokens import decode
 from harness.versitygw import Versitygw
 from sidecar import Sidecar
-from steps import Steps
+from harness.steps import Steps
 
 HOST = "rotating.example.com"
 SUBJECT = "system:serviceaccount:default:aws-cli"

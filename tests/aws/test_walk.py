@@ -28,9 +28,9 @@ from harness.signing_keys import rsa_key
 from harness.supervised import supervised
 from harness.tokens import decode, segment
 from harness.versitygw import Versitygw
-from page import blocks, heredoc
+from harness.page import blocks, heredoc
 from sidecar import Sidecar
-from steps import Steps
+from harness.steps import Steps
 
 PAGE = installed.REPOSITORY / "docs" / "aws.md"
 ANOTHER = "another.example.com"
