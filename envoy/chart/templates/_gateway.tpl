@@ -87,3 +87,14 @@ topologySpreadConstraints: {{- toYaml . | nindent 0 }}
 {{- end }}
 automountServiceAccountToken: false
 {{- end }}
+
+{{/* Where `helm test` reaches the gateway inside the cluster, as host:port. */}}
+{{- define "jwt-reissuer.serviceAddress" -}}
+{{- if .Values.test.address -}}
+{{ .Values.test.address }}
+{{- else if or (eq .Values.mode "envoy") (and (eq .Values.mode "istio") .Values.istio.gateway.create) -}}
+{{ include "jwt-reissuer.gatewayName" . }}.{{ .Release.Namespace }}.svc.cluster.local:443
+{{- else -}}
+{{ include "jwt-reissuer.issuerHost" . }}:443
+{{- end }}
+{{- end }}

@@ -66,6 +66,8 @@ class Container:
         self.environment = {"PATH": PATH, "HOME": "/tmp", **environment}
         command = [expand(each, self.environment) for each in command]
         with log.open("ab") as output:
+            # A program of another user opens /dev/stdout anew.
+            log.chmod(0o666)
             self._process = subprocess.Popen(
                 [
                     "ip", "netns", "exec", network, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private",

@@ -29,6 +29,7 @@ from .volumes import MissingObject, Volumes
 NAME = "node-0"
 TICK_SECONDS = 0.2
 SECONDS_BETWEEN_RENEWALS = 1.0
+SECONDS_BETWEEN_PROBES = 0.5
 RESTART_SECONDS = 1.0
 DOMAIN = "cluster.local"
 
@@ -50,7 +51,8 @@ class Pod:
         self.passed: set[str] = set()
         """Init containers that have ended well, or sidecars that have started."""
         self._made_network = False
-        self._renewed = self._restarted = 0.0
+        self._renewed = self._restarted = self._probed = 0.0
+        self._ready: dict[str, bool] = {}
         self._told: Object = {}
         self.phase = "Pending"
 
@@ -197,7 +199,12 @@ class Pod:
         container = self.containers.get(spec["name"])
         if container is None or container.code is not None:
             return False
-        return "readinessProbe" not in spec or container.passes(spec["readinessProbe"], self.address)
+        if "readinessProbe" not in spec:
+            return True
+        if time.monotonic() - self._probed > SECONDS_BETWEEN_PROBES or spec["name"] not in self._ready:
+            self._probed = time.monotonic()
+            self._ready[spec["name"]] = container.passes(spec["readinessProbe"], self.address)
+        return self._ready[spec["name"]]
 
     def _tell(self) -> None:
         """Writes the pod's status, where it is another than before."""
