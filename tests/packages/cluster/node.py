@@ -129,6 +129,12 @@ class Pod:
             f"ip -n {self.network} route add default via {namespace.NODE_ADDRESS}",
         ):
             subprocess.run(command.split(), check=True, capture_output=True)
+        # A container runtime lets every user listen on every port.
+        settings = {"net.ipv4.ip_unprivileged_port_start": "0"}
+        settings |= {each["name"]: each["value"] for each in self.spec.get("securityContext", {}).get("sysctls") or []}
+        for name, value in settings.items():
+            path = "/proc/sys/" + name.replace(".", "/")
+            subprocess.run(["ip", "netns", "exec", self.network, "sh", "-c", f"echo {value} > {path}"], check=True)
         (self.directory / "resolv.conf").write_text(
             f"nameserver {namespace.DNS_ADDRESS}\nsearch {self.space}.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}\noptions ndots:5\n"
         )
