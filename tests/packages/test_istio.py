@@ -197,7 +197,6 @@ def pods(cluster: Cluster) -> list[Pod]:
 
 def test_a_module_that_traps_comes_back(caller: Caller, istio: Cluster, registry: Registry, token: str, steps: Steps) -> None:
     good = json.loads(istio.helm("get", "values", RELEASE, "--namespace", SPACE, "-o", "json"))["image"]["module"]["digest"]
-    steps.title("docs/istio.md, on a gateway of its own")
     digest = registry.push_module(trap_module(), "jwt-reissuer-wasm", "trap")
     upgrade(istio, f"image.module.digest={digest}", "image.module.tag=trap")
     eventually("the module that traps is in use", lambda: {each("GET", JWKS, [("x-jwt-reissuer-trap", "1")]).status for each in caller.every()} == {503}, SECONDS_TO_FOLLOW)

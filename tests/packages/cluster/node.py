@@ -174,7 +174,7 @@ class Pod:
         if None not in codes and self.spec.get("restartPolicy") in ("Never", "OnFailure") and self.phase == "Running":
             if not any(codes):
                 self._end("Succeeded")
-        if self.phase == "Pending":
+        if self.phase == "Pending" and all(self.containers[each["name"]].started for each in self.spec["containers"]):
             self.phase = "Running"
 
     def _ended(self, spec: Object, container: Container) -> None:
@@ -203,7 +203,7 @@ class Pod:
 
     def ready(self, spec: Object) -> bool:
         container = self.containers.get(spec["name"])
-        if container is None or container.code is not None:
+        if container is None or container.code is not None or not container.started:
             return False
         if "readinessProbe" not in spec:
             return True
