@@ -97,7 +97,7 @@ e2e-aws: preflight-aws setup-aws wasm judge ## the whole walk to AWS, by unmodif
 	@echo "e2e-aws: passed, with the aws CLI and boto3 against versitygw and MinIO, and a second kube-apiserver"
 
 e2e-istio: preflight-packages setup-istio wasm cli testing-modules judge ## the chart on a real Istio: docs/istio.md, a shared gateway, an attack, AWS; prints each step
-	@exec $(VENV_PYTHON) tests/packages/namespace.py -c tests/packages/pytest.ini tests/packages/test_cluster.py tests/packages/test_istio.py tests/packages/test_istio_shared.py $(PYTEST_ARGS)
+	@exec $(VENV_PYTHON) tests/packages/namespace.py -c tests/packages/pytest.ini tests/packages/test_cluster.py tests/packages/test_istio.py tests/packages/test_istio_shared.py tests/packages/test_istio_kubernetes_gateway.py $(PYTEST_ARGS)
 	@echo "e2e-istio: passed, on a real istiod, its gateways and a real kube-apiserver"
 
 observability: setup-observability wasm ## rules and dashboard: promtool, and a real Prometheus over a real Envoy; WRITE=1 draws docs/operations.svg anew

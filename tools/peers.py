@@ -230,7 +230,10 @@ ISTIO = GoPeer(
     ("istio.io/istio/pilot/cmd/pilot-discovery", "istio.io/istio/pilot/cmd/pilot-agent", "istio.io/istio/istioctl/cmd/istioctl"),
     "about 6 minutes on 2 cores", package_count=2000, tags="vtprotobuf,disable_pgv",
     variables=(f"istio.io/istio/pkg/version.buildVersion={ISTIO_VERSION}", "istio.io/istio/pkg/version.buildStatus=Clean"),
-    files=(("istio.io/istio", "manifests/charts"), ("istio.io/istio", "tools/packaging/common/envoy_bootstrap.json")),
+    files=(
+        ("istio.io/istio", "manifests/charts"), ("istio.io/istio", "tools/packaging/common/envoy_bootstrap.json"),
+        ("sigs.k8s.io/gateway-api", "config/crd/standard"),
+    ),
 )
 ENVOY_GATEWAY = GoPeer(
     "envoy-gateway", "Envoy Gateway", ("github.com/envoyproxy/gateway/cmd/envoy-gateway",), "about 4 minutes on 2 cores",

@@ -247,6 +247,8 @@ class Pod:
         for container in reversed(list(self.containers.values())):
             container.stop()
         if self._made_network:
+            # The ends of its connections are on their way, and would be lost with the network.
+            time.sleep(0.2)
             subprocess.run(["ip", "netns", "delete", self.network], capture_output=True)
         shutil.rmtree(self.directory / "roots", ignore_errors=True)
 
