@@ -32,7 +32,7 @@ pub enum Place {
 pub struct KeyringText {
     /// The text of the file, without a line break at its end
     pub text: Zeroizing<Vec<u8>>,
-    /// Whether the private keys in it are ciphertext
+    /// Whether it has no private key but as ciphertext
     pub is_sealed: bool,
 }
 

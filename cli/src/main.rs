@@ -1,7 +1,7 @@
 //! `jwt-reissuer`, the operator's command: makes, rotates and checks the keyring that gateways sign with.
 //!
 //! ```text
-//! keys new | rotate | check     keys/        one command each
+//! keys new | rotate | public | check  keys/   one command each
 //!   Place::read, Place::write   files        standard input and output, and files that are replaced whole
 //!   form::open, Form::write     form         JSON, base64 or sealed
 //!   KeyringDocument             document     the members of the JSON document
