@@ -3,12 +3,13 @@
 SETUP := python3 tools/setup.py
 VENV_PYTHON = "$$($(SETUP) where python)"
 PYTEST_ARGS ?=
+CHART ?= envoy/chart
 # The oldest and two between; the package of 1.38.3 has no V8, that of 1.38.2 has.
 VERSIONS ?= 1.36.4 1.38.2 1.39.3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-versions e2e-software e2e-matrix e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size
+.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-versions e2e-software e2e-matrix e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files github-release lint-workflows
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,45 @@ cli: ## compile the operator's command: build/jwt-reissuer
 	@cargo build --quiet --release --package jwt-reissuer-cli
 	@mkdir -p build && cp "$${CARGO_TARGET_DIR:-target}/release/jwt-reissuer" build/jwt-reissuer.new && mv build/jwt-reissuer.new build/jwt-reissuer
 	@echo "build/jwt-reissuer: $$(build/jwt-reissuer --version)"
+
+image: setup-image ## build the OCI images, without a container engine: build/image; PINNED=1: only by what a release is built by
+	@python3 tools/image.py build $(if $(filter 1,$(PINNED)),pinned)
+
+image-digests: ## the digests of what 'make image' built, as NAME=DIGEST
+	@python3 tools/image.py digests
+
+image-reproducible: setup-image ## build the images of the commit twice, in two directories with two homes, and compare their digests
+	@python3 tools/reproducible.py
+
+push: ## push what 'make image' built, and read it back; REGISTRY=host/path, OVERWRITE=1 for a trial
+	@$(SETUP) package-tools
+	@python3 tools/push.py '$(REGISTRY)' $(if $(filter 1,$(OVERWRITE)),overwrite)
+
+registry-login: ## log in to a registry with a password from standard input; REGISTRY=host/path REGISTRY_USER=name
+	@$(SETUP) package-tools
+	@"$$($(SETUP) where crane)" auth login "$$(echo '$(REGISTRY)' | cut -d / -f 1)" --username '$(REGISTRY_USER)' --password-stdin
+
+test-image: setup-python image ## push the images to a registry of this machine, read them back and run what is in them
+	@$(SETUP) package-tools
+	@$(VENV_PYTHON) -m pytest -c tests/image/pytest.ini tests/image $(PYTEST_ARGS)
+	@echo "test-image: passed, with a registry of this machine"
+
+chart-package: ## package the chart into build/; CHART=directory
+	@$(SETUP) package-tools
+	@mkdir -p build && "$$($(SETUP) where helm)" package '$(CHART)' --destination build
+
+chart-push: ## push the packaged chart as an OCI artifact; REGISTRY=host/path
+	@$(SETUP) package-tools
+	@"$$($(SETUP) where helm)" push $(if $(filter localhost:% 127.0.0.1:%,$(REGISTRY)),--plain-http) build/*-$(VERSION).tgz 'oci://$(REGISTRY)/charts'
+
+release-notes: ## what CHANGELOG.md says of a version; VERSION=0.2.0
+	@python3 tools/release.py notes '$(VERSION)'
+
+release-files: ## the files of a release with their SHA256SUMS: build/release
+	@python3 tools/release.py files
+
+github-release: ## make a GitHub release of the tag v$(VERSION) with build/release; in its workflow alone
+	gh release create 'v$(VERSION)' --verify-tag --title '$(VERSION)' --notes-file build/release/NOTES build/release/*
 
 size: wasm ## what takes the space in the module, by section, crate and function
 	@python3 tools/size.py
@@ -49,7 +89,7 @@ rotate-demo: setup-envoy wasm ## a rotation of the signing key in fast motion, b
 test: test-core test-wasm no-std e2e test-bench vectors ## core, host and end-to-end tests
 	@echo "test: the core and host tests, the core in wasm and without std, end to end, and every vector: all passed"
 
-test-all: lint deny test e2e-matrix observability e2e-aws ## all there is: 'test', 'e2e-matrix', 'observability', 'e2e-aws', 'lint' and 'deny'
+test-all: lint lint-workflows deny test test-image e2e-matrix observability e2e-aws ## all there is: 'test', 'test-image', 'e2e-matrix', 'observability', 'e2e-aws', 'lint', 'lint-workflows' and 'deny'
 	@echo "test-all: all passed"
 
 test-core: ## tests that need no server
@@ -112,6 +152,12 @@ lint: setup-python ## formatting and warnings
 	$(VENV_PYTHON) -m ruff check --quiet --select F tools tests
 	@echo "lint: formatted, and no warnings"
 
+lint-workflows: ## the workflows of GitHub Actions, by actionlint and zizmor
+	@$(SETUP) package-tools zizmor
+	@"$$($(SETUP) where actionlint)" -color=false .github/workflows/*.yml
+	@"$$($(SETUP) where zizmor)" --offline --no-progress --persona=pedantic .github
+	@echo "lint-workflows: nothing to mend"
+
 deny: ## licences, sources and known vulnerabilities of what is depended on
 	@$(SETUP) cargo-deny
 	@python3 tools/deny.py
@@ -157,6 +203,9 @@ setup-python:
 
 setup-wasm:
 	@$(SETUP) wasm-toolchain binaryen
+
+setup-image:
+	@$(SETUP) wasm-toolchain binaryen image-toolchain cargo-cyclonedx
 
 setup-envoy:
 	@$(SETUP) python envoy
