@@ -47,7 +47,7 @@ registry-login: ## log in to a registry with a password from standard input; REG
 	@"$$($(SETUP) where crane)" auth login "$$(echo '$(REGISTRY)' | cut -d / -f 1)" --username '$(REGISTRY_USER)' --password-stdin
 
 test-image: setup-python image ## push the images to a registry of this machine, read them back and run what is in them
-	@$(SETUP) package-tools
+	@$(SETUP) package-tools qemu
 	@$(VENV_PYTHON) -m pytest -c tests/image/pytest.ini tests/image $(PYTEST_ARGS)
 	@echo "test-image: passed, with a registry of this machine"
 
@@ -55,9 +55,10 @@ chart-package: ## package the chart into build/; CHART=directory
 	@$(SETUP) package-tools
 	@mkdir -p build && "$$($(SETUP) where helm)" package '$(CHART)' --destination build
 
-chart-push: ## push the packaged chart as an OCI artifact; REGISTRY=host/path
+chart-push: ## push the packaged chart as an OCI artifact, to charts/ of a registry; REGISTRY=host/path CHART=directory
 	@$(SETUP) package-tools
-	@"$$($(SETUP) where helm)" push $(if $(filter localhost:% 127.0.0.1:%,$(REGISTRY)),--plain-http) build/*-$(VERSION).tgz 'oci://$(REGISTRY)/charts'
+	@helm="$$($(SETUP) where helm)" && package=$$("$$helm" show chart '$(CHART)' | awk '$$1 == "name:" { name = $$2 } $$1 == "version:" { version = $$2 } END { print name "-" version ".tgz" }') && \
+		"$$helm" push $(if $(filter localhost:% 127.0.0.1:%,$(REGISTRY)),--plain-http) "build/$$package" 'oci://$(REGISTRY)/charts'
 
 release-notes: ## what CHANGELOG.md says of a version; VERSION=0.2.0
 	@python3 tools/release.py notes '$(VERSION)'

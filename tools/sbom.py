@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Set
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 import project
 import rust
@@ -25,11 +25,16 @@ LOCAL_PURL = re.compile(r"\\?\?download_url=file://[^\"#]*")
 def of_crate(directory: str, targets: Sequence[str]) -> bytes:
     """The bill of a crate: everything that is compiled into it for these targets, which must be the same crates for each of them."""
     bills = [_bill(directory, target) for target in targets]
-    bill = bills[0]
-    for other in bills[1:]:
-        if other["components"] != bill["components"]:
-            raise SetupError(f"{directory} is not made of the same crates for {' and '.join(targets)}: each needs a bill of its own")
-    bill["dependencies"] = _merged([bill["dependencies"] for bill in bills])
+    bill, crates = bills[0], [_compiled(directory, target) for target in targets]
+    if any(other != crates[0] for other in crates[1:]):
+        raise SetupError(f"{directory} is not made of the same crates for {' and '.join(targets)}: each needs a bill of its own")
+    # cargo-cyclonedx has the features of the whole workspace, tests included, and so crates that are not compiled in.
+    listed = [part for part in bill["components"] if (part["name"], part["version"]) in crates[0]]
+    if len(listed) != len(crates[0]):
+        raise SetupError(f"cargo-cyclonedx leaves out a crate that {directory} is made of")
+    bill["components"] = listed
+    kept = {bill["metadata"]["component"]["bom-ref"], *(part["bom-ref"] for part in listed)}
+    bill["dependencies"] = _merged([other["dependencies"] for other in bills], kept)
     triples = [{"name": "cdx:rustc:sbom:target:triple", "value": target} for target in targets]
     bill["metadata"]["properties"] = [*triples, {"name": "cdx:rustc:version", "value": _compiler()}]
     return (json.dumps(bill, indent=1, sort_keys=True) + "\n").encode()
@@ -54,12 +59,27 @@ def _bill(directory: str, target: str) -> Dict[str, Any]:
         return dict(json.loads(LOCAL_PURL.sub("", text)))
 
 
-def _merged(graphs: Sequence[List[Dict[str, Any]]]) -> List[Dict[str, Any]]:
-    """One graph of every edge: a crate may need another of them on one processor alone."""
+def _compiled(directory: str, target: str) -> Set[Tuple[str, str]]:
+    """Name and version of the crates that are compiled into a crate; what generates code while one is compiled is none of them."""
+    command = [
+        "cargo", "tree", "--locked", "--manifest-path", str(REPOSITORY / directory / "Cargo.toml"), "--target", target,
+        "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}",
+    ]
+    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    if answer.returncode != 0:
+        raise SetupError(f"cargo tree of {directory}: {answer.stderr}")
+    # The first line is the crate itself.
+    lines = [line.split() for line in answer.stdout.splitlines()[1:] if line]
+    return {(name, version[1:]) for name, version, *_ in lines}
+
+
+def _merged(graphs: Sequence[List[Dict[str, Any]]], kept: Set[str]) -> List[Dict[str, Any]]:
+    """One graph of every edge between these: a crate may need another of them on one processor alone."""
     edges: Dict[str, Set[str]] = {}
     for graph in graphs:
         for node in graph:
-            edges.setdefault(node["ref"], set()).update(node.get("dependsOn", []))
+            if node["ref"] in kept:
+                edges.setdefault(node["ref"], set()).update(kept.intersection(node.get("dependsOn", [])))
     return [{"ref": ref, "dependsOn": sorted(edges[ref])} for ref in sorted(edges)]
 
 

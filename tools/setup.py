@@ -15,6 +15,7 @@ import cache
 import judges
 import load_generator
 import peers
+import qemu
 import rust
 
 COMPONENTS: Dict[str, Callable[[], object]] = {
@@ -34,6 +35,7 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "envoy-gateway": peers.ENVOY_GATEWAY.install,
     "package-tools": peers.PACKAGE_TOOLS.install,
     "zizmor": peers.install_zizmor,
+    "qemu": qemu.install,
     "prometheus": peers.install_prometheus,
     "wrk": load_generator.install,
     "istio-schemas": peers.install_istio_schemas,

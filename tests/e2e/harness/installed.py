@@ -37,6 +37,11 @@ def kubernetes(program: str) -> Path:
     return _existing(peers.KUBERNETES.directory() / program, "make setup")
 
 
+def package_tool(name: str) -> Path:
+    """helm, crane, registry or another program of `package-tools`."""
+    return _existing(peers.PACKAGE_TOOLS.directory() / name, "python3 tools/setup.py package-tools")
+
+
 def versitygw() -> Path:
     return _existing(peers.VERSITYGW.directory() / "versitygw", "make setup")
 
