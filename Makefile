@@ -9,7 +9,7 @@ VERSIONS ?= 1.36.4 1.38.2 1.39.3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-versions e2e-software e2e-matrix e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files github-release lint-workflows
+.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-core test-wasm e2e e2e-versions e2e-software e2e-matrix e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files release-check published-digests github-release lint-workflows
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,8 +66,15 @@ release-notes: ## what CHANGELOG.md says of a version; VERSION=0.2.0
 release-files: ## the files of a release with their SHA256SUMS: build/release
 	@python3 tools/release.py files
 
-github-release: ## make a GitHub release of the tag v$(VERSION) with build/release; in its workflow alone
-	gh release create 'v$(VERSION)' --verify-tag --title '$(VERSION)' --notes-file build/release/NOTES build/release/*
+release-check: ## that a tag is the version's and what is released is a commit; TAG=v0.2.0
+	@python3 tools/release.py check '$(TAG)'
+
+published-digests: ## the digests that a registry has of this version, as NAME=DIGEST; REGISTRY=host/path
+	@$(SETUP) package-tools >&2
+	@python3 tools/push.py digests '$(REGISTRY)'
+
+github-release: ## make a GitHub release of a tag with build/release, in the release workflow alone; TAG=v0.2.0
+	gh release create '$(TAG)' --verify-tag --title '$(TAG)' --notes-file build/release/NOTES build/release/*
 
 size: wasm ## what takes the space in the module, by section, crate and function
 	@python3 tools/size.py

@@ -1,8 +1,8 @@
-"""Pushes what `make image` made: python3 tools/push.py REGISTRY/PATH [overwrite]
+"""Pushes what `make image` made: python3 tools/push.py REGISTRY/PATH [overwrite] | digests REGISTRY/PATH
 
 Each image is pushed under its version, and its bills of materials as its referrers; a registry without the referrers API gets the
 fallback tag of the distribution specification. All of it is read back. A tag that names another image already is an error, because
-a released version never changes; `overwrite` is for trials.
+a released version never changes; `overwrite` is for trials. `digests` prints what a registry has, the chart too, one NAME=DIGEST a line.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import cache
 import image
 import oci
 import peers
+import project
 from cache import SetupError
 
+CHART = "charts/jwt-reissuer"
 REGISTRY = re.compile(r"[A-Za-z0-9.\-\[\]]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 
 
@@ -42,6 +44,16 @@ def push(registry: str, overwrite: bool) -> None:
         about = "" if root.reference else f"  {root.title}, a referrer of {root.subject}"
         print(f"{target if not root.reference else f'{target}@{root.digest}'}{about}")
     print(f"push: {len(roots)} manifests are in {registry}, and were read back")
+
+
+def print_digests(registry: str) -> None:
+    version = project.version()
+    for name, repository in ((image.MODULE_IMAGE, image.MODULE_IMAGE), (image.COMMAND_IMAGE, image.COMMAND_IMAGE), ("chart", CHART)):
+        tag = f"{registry}/{repository}:{version}"
+        digest = _digest_of(tag)
+        if digest is None:
+            raise SetupError(f"there is no {tag}")
+        print(f"{name}={digest}")
 
 
 def _refuse_another(tag: str, digest: str) -> None:
@@ -94,11 +106,17 @@ def _crane(*arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def program(arguments: List[str]) -> int:
-    registry = arguments[0].rstrip("/") if arguments else ""
-    if not REGISTRY.fullmatch(registry) or arguments[1:] not in ([], ["overwrite"]):
+    wanted = [argument for argument in arguments if argument not in ("digests", "overwrite")]
+    if len(wanted) != 1 or arguments not in (wanted, ["digests", *wanted], [*wanted, "overwrite"]):
         print(__doc__)
         return 2
-    push(registry, overwrite=len(arguments) == 2)
+    registry = wanted[0].rstrip("/")
+    if not REGISTRY.fullmatch(registry):
+        raise SetupError(f"REGISTRY is {registry!r}: it must be a host and a path in lower case, such as ghcr.io/owner")
+    if "digests" in arguments:
+        print_digests(registry)
+    else:
+        push(registry, overwrite="overwrite" in arguments)
     return 0
 
 

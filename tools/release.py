@@ -1,5 +1,6 @@
-"""The parts of a release that are no image: python3 tools/release.py notes VERSION | files
+"""The parts of a release that are no image: python3 tools/release.py check TAG | notes VERSION | files
 
+check TAG      that the tag is the version's, the changelog has it, and the files are those of the commit
 notes VERSION  the section of CHANGELOG.md
 files          build/release: the module, the command for each platform, their bills of materials, the chart where it was packaged,
                NOTES, DIGESTS, and SHA256SUMS of all of them
@@ -22,6 +23,16 @@ from cache import REPOSITORY, SetupError
 
 DIRECTORY = REPOSITORY / "build" / "release"
 SUMS = "SHA256SUMS"
+
+
+def check(tag: str) -> None:
+    version, source = project.version(), project.source()
+    if tag != f"v{version}":
+        raise SetupError(f"the tag is {tag!r}, and Cargo.toml has {version}: it must be v{version}")
+    project.notes(version)
+    if source.revision is None or source.revision.endswith("-dirty"):
+        raise SetupError(f"the files are not those of a commit ({source.revision or 'no clone'})")
+    print(f"{tag} is {source.revision}, and CHANGELOG.md has its section")
 
 
 def files() -> None:
@@ -49,6 +60,8 @@ def _sorted(directory: Path) -> List[Path]:
 def program(arguments: List[str]) -> int:
     if len(arguments) == 2 and arguments[0] == "notes":
         print(project.notes(arguments[1]), end="")
+    elif len(arguments) == 2 and arguments[0] == "check":
+        check(arguments[1])
     elif arguments == ["files"]:
         files()
     else:

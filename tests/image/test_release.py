@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import subprocess
@@ -10,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import image
+import oci
 import peers
 import project
+import release
 import rust
 from cache import REPOSITORY, SetupError
 from conftest import PATH, Make
@@ -82,6 +86,42 @@ def test_a_chart_is_packaged_and_pushed(registry: Registry, make: Make, version:
         assert registry.blob(f"{PATH}/charts/jwt-reissuer-test", manifest["layers"][0]["digest"]) == package.read_bytes()
     finally:
         package.unlink(missing_ok=True)
+
+
+def test_the_digests_that_are_attested_are_read_from_the_registry(
+    registry: Registry, make: Make, version: str, roots: list[oci.Root]
+) -> None:
+    target = f"{registry.address}/attested"
+    assert make("push", f"REGISTRY={target}").returncode == 0
+    missing = make("-s", "published-digests", f"REGISTRY={target}")
+    assert missing.returncode != 0 and f"there is no {target}/charts/jwt-reissuer:{version}" in missing.stderr
+    registry.crane("copy", f"{target}/jwt-reissuer-wasm:{version}", f"{target}/charts/jwt-reissuer:{version}")
+    printed = make("-s", "published-digests", f"REGISTRY={target}")
+    module, command = [root.digest for root in roots if root.reference]
+    assert printed.stdout.splitlines() == [f"jwt-reissuer-wasm={module}", f"jwt-reissuer={command}", f"chart={module}"]
+
+
+def test_a_tag_of_another_version_and_files_of_no_commit_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    source = project.Source("0" * 40, 0)
+    monkeypatch.setattr(project, "source", lambda: source)
+    release.check(f"v{project.version()}")
+    assert "0" * 40 in capsys.readouterr().out
+    for tag in ("v0.0.1", project.version(), ""):
+        with pytest.raises(SetupError, match="it must be v"):
+            release.check(tag)
+    for revision in (None, f"{'0' * 40}-dirty"):
+        monkeypatch.setattr(project, "source", lambda revision=revision: project.Source(revision, 0))
+        with pytest.raises(SetupError, match="not those of a commit"):
+            release.check(f"v{project.version()}")
+
+
+def test_the_password_of_a_registry_comes_by_standard_input(tmp_path: Path) -> None:
+    environment = {**{name: value for name, value in os.environ.items() if not name.startswith("MAKE")}, "DOCKER_CONFIG": str(tmp_path)}
+    command = ["make", "registry-login", "REGISTRY=127.0.0.1:1/team", "REGISTRY_USER=robot"]
+    answer = subprocess.run(command, cwd=REPOSITORY, env=environment, input="secret", capture_output=True, text=True)
+    assert answer.returncode == 0 and "secret" not in answer.stdout + answer.stderr
+    stored = json.loads((tmp_path / "config.json").read_text())["auths"]
+    assert base64.b64decode(stored["127.0.0.1:1"]["auth"]) == b"robot:secret"
 
 
 def test_the_commands_of_the_page_that_can_run_here_do(pushed: Registry, release_files: Path, version: str) -> None:
