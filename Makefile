@@ -29,16 +29,16 @@ cli: ## compile the operator's command: build/jwt-reissuer
 	@mkdir -p build && cp "$${CARGO_TARGET_DIR:-target}/release/jwt-reissuer" build/jwt-reissuer.new && mv build/jwt-reissuer.new build/jwt-reissuer
 	@echo "build/jwt-reissuer: $$(build/jwt-reissuer --version)"
 
-image: setup-image ## build the OCI images, without a container engine: build/image; PINNED=1: only by what a release is built by
+image: setup-image ## build the OCI images, without a container engine: build/image; PINNED=1: only by the compiler and the optimizer of a release
 	@python3 tools/image.py build $(if $(filter 1,$(PINNED)),pinned)
 
-image-digests: ## the digests of what 'make image' built, as NAME=DIGEST
+image-digests: ## the digests of the images of 'make image', as NAME=DIGEST
 	@python3 tools/image.py digests
 
 image-reproducible: setup-image ## build the images of the commit twice, in two directories with two homes, and compare their digests
 	@python3 tools/reproducible.py
 
-push: ## push what 'make image' built, and read it back; REGISTRY=host/path, OVERWRITE=1 for a trial
+push: ## push the images of 'make image', and read them back; REGISTRY=host/path, OVERWRITE=1 for a trial
 	@$(SETUP) package-tools
 	@python3 tools/push.py '$(REGISTRY)' $(if $(filter 1,$(OVERWRITE)),overwrite)
 
@@ -46,7 +46,7 @@ registry-login: ## log in to a registry with a password from standard input; REG
 	@$(SETUP) package-tools
 	@"$$($(SETUP) where crane)" auth login "$$(echo '$(REGISTRY)' | cut -d / -f 1)" --username '$(REGISTRY_USER)' --password-stdin
 
-test-image: setup-python image ## push the images to a registry of this machine, read them back and run what is in them
+test-image: setup-python image ## push the images to a registry of this machine, read them back and run their programs
 	@$(SETUP) package-tools qemu
 	@$(VENV_PYTHON) -m pytest -c tests/image/pytest.ini tests/image $(PYTEST_ARGS)
 	@echo "test-image: passed, with a registry of this machine"
@@ -60,13 +60,13 @@ chart-push: ## push the packaged chart as an OCI artifact, to charts/ of a regis
 	@helm="$$($(SETUP) where helm)" && package=$$("$$helm" show chart '$(CHART)' | awk '$$1 == "name:" { name = $$2 } $$1 == "version:" { version = $$2 } END { print name "-" version ".tgz" }') && \
 		"$$helm" push $(if $(filter localhost:% 127.0.0.1:%,$(REGISTRY)),--plain-http) "build/$$package" 'oci://$(REGISTRY)/charts'
 
-release-notes: ## what CHANGELOG.md says of a version; VERSION=0.2.0
+release-notes: ## the section of a version in CHANGELOG.md; VERSION=0.2.0
 	@python3 tools/release.py notes '$(VERSION)'
 
 release-files: ## the files of a release with their SHA256SUMS: build/release
 	@python3 tools/release.py files
 
-release-check: ## that a tag is the version's and what is released is a commit; TAG=v0.2.0
+release-check: ## check that a tag is the version's, and the files are those of a commit; TAG=v0.2.0
 	@python3 tools/release.py check '$(TAG)'
 
 published-digests: ## the digests that a registry has of this version, as NAME=DIGEST; REGISTRY=host/path

@@ -68,7 +68,7 @@ impl<'a> Section<'a> {
         Err(field.error(bounds))
     }
 
-    /// Refuses members that this version does not know: they may restrict what is allowed.
+    /// Refuses members that this version does not know: they may be restrictions.
     pub(crate) fn finish(self) -> Result<(), ConfigError> {
         match self.object.iter().find(|(name, _)| !self.asked.contains(name)) {
             Some((name, _)) => Err(ConfigError::new(self.path_of(name), NOT_A_SETTING)),

@@ -1,4 +1,4 @@
-//! Versions and what they read: one version everywhere, the files of earlier releases, and the table of first versions in
+//! Versions: one version everywhere, the files of earlier releases, and the table of first versions in
 //! docs/release.md. The keys in tests/releases sign nothing but these tests.
 #![allow(
     missing_docs,
@@ -120,7 +120,7 @@ fn every_place_names_one_version() {
     for package in ["jwt-reissuer", "jwt-reissuer-cli", "jwt-reissuer-envoy", "jwt-reissuer-es512"] {
         assert!(lock.contains(&format!("name = \"{package}\"\nversion = \"{VERSION}\"\n")), "{package} in Cargo.lock");
     }
-    // Whatever names an image of ours names this version's.
+    // Every name of an image has this version.
     for path in ["README.md", "docs/release.md", "envoy/istio/README.md", "envoy/istio/wasmplugin.yaml"] {
         for tag in read(path).split("/jwt-reissuer").skip(1).filter_map(|rest| {
             let rest = rest.strip_prefix("-wasm").unwrap_or(rest).strip_prefix(':')?;
@@ -132,7 +132,7 @@ fn every_place_names_one_version() {
 }
 
 #[test]
-fn what_earlier_releases_wrote_is_read() {
+fn files_of_earlier_releases_are_read() {
     for (version, directory) in releases() {
         assert!(numbers(&version) < numbers(VERSION), "{version}");
         for (name, text) in files(&directory, "config") {

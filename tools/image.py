@@ -4,7 +4,7 @@ build    build/image, an OCI layout of two images and their bills of materials. 
          not the one of a release is an error
 digests  the digests of the images, one NAME=DIGEST a line
 
-jwt-reissuer-wasm is what Istio and Envoy Gateway fetch: one manifest, and one layer with plugin.wasm. jwt-reissuer is an index for
+jwt-reissuer-wasm is for Istio and Envoy Gateway: one manifest, and one layer with plugin.wasm. jwt-reissuer is an index for
 two platforms: the operator's command, and the module that it installs into a volume.
 """
 
@@ -43,7 +43,7 @@ TITLES = {
 }
 # The wasm-opt of Debian 12 and Ubuntu 24.04.
 WASM_OPT = 108
-# Of nobody: Kubernetes refuses `runAsNonRoot` where an image names a user that is not a number.
+# No account of any machine: Kubernetes refuses `runAsNonRoot` where an image names a user that is not a number.
 USER = "65532:65532"
 PATH_OF_MODULE = "plugin.wasm"
 
@@ -56,7 +56,7 @@ def build(pinned: bool) -> None:
     started = time.monotonic()
     differs = _differences()
     if pinned and differs:
-        raise SetupError(f"this machine does not build what a release is built by: {'; '.join(differs)}")
+        raise SetupError(f"this machine does not build as a release is built: {'; '.join(differs)}")
     rust.install()
     rust.install_static()
     wasm.build("--target-dir", str(TARGET))
@@ -74,7 +74,7 @@ def build(pinned: bool) -> None:
 
 
 def _differences() -> List[str]:
-    """What decides about digests and is not as it is for a release."""
+    """Tools that decide about digests, and are not those of a release."""
     differs = []
     if not rust.choose_release():
         differs.append(f"the compiler is not Rust {rust.RELEASE}")

@@ -1,4 +1,4 @@
-"""What the project says of itself: its version, licence and the commit that is checked out."""
+"""Facts of the project: its version, licence and the commit that is checked out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANGELOG = REPOSITORY / "CHANGELOG.md"
 
 @dataclass(frozen=True)
 class Source:
-    """What is built: the same source has the same two values on every machine."""
+    """The source of a build: the same source has the same two values on every machine."""
 
     revision: Optional[str]
     """The commit, with `-dirty` behind it where files differ from it; None outside of a clone."""

@@ -1,8 +1,9 @@
-"""Pushes what `make image` made: python3 tools/push.py REGISTRY/PATH [overwrite] | digests REGISTRY/PATH
+"""Pushes the images of `make image`: python3 tools/push.py REGISTRY/PATH [overwrite] | digests REGISTRY/PATH
 
 Each image is pushed under its version, and its bills of materials as its referrers; a registry without the referrers API gets the
 fallback tag of the distribution specification. All of it is read back. A tag that names another image already is an error, because
-a released version never changes; `overwrite` is for trials. `digests` prints what a registry has, the chart too, one NAME=DIGEST a line.
+a released version never changes; `overwrite` is for trials. `digests` prints the digests in a
+registry, of the chart too, one NAME=DIGEST a line.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ FILES = (image.wasm.MODULE, *(image.command_file(architecture) for architecture 
 def compare() -> None:
     source = project.source()
     if source.revision is None:
-        raise SetupError("this is no clone of the repository, and what is built twice is a commit")
+        raise SetupError("this is no clone of the repository: a commit is built twice, not these files")
     if source.revision.endswith("-dirty"):
         cache.say("  files differ from the commit that is built twice")
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,6 +1,6 @@
 """Which cargo compiles for which target: the ordinary one where its target is installed, else Debian's.
 
-What is released is compiled by one compiler, RELEASE, so that its digest can be had again.
+Releases are compiled by one compiler, RELEASE, so that their digests can be had again.
 
 `rustup target add` is the way on most machines. Where it cannot download, Debian's rustc-web and the sources of std do
 the same: they compile std itself, which takes about a minute.

@@ -1,4 +1,4 @@
-"""Software bills of materials (CycloneDX 1.5) of what is shipped, by cargo-cyclonedx."""
+"""Software bills of materials (CycloneDX 1.5) of the module and the command, by cargo-cyclonedx."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cache import REPOSITORY, SetupError
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
 FILE = "bom"
-# Of the copy that cargo-cyclonedx writes into; what cargo reads is all that it needs.
+# cargo-cyclonedx is given a copy without these directories.
 IGNORED = shutil.ignore_patterns("target", "build", "run", ".git", "node_modules", "__pycache__", "*.new")
 LOCAL_PURL = re.compile(r"\\?\?download_url=file://[^\"#]*")
 
@@ -60,7 +60,7 @@ def _bill(directory: str, target: str) -> Dict[str, Any]:
 
 
 def _compiled(directory: str, target: str) -> Set[Tuple[str, str]]:
-    """Name and version of the crates that are compiled into a crate; what generates code while one is compiled is none of them."""
+    """Name and version of the crates that are compiled into a crate, without those that generate code at build time."""
     command = [
         "cargo", "tree", "--locked", "--manifest-path", str(REPOSITORY / directory / "Cargo.toml"), "--target", target,
         "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}",

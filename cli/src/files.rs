@@ -182,7 +182,7 @@ fn write_file(path: &Path, content: &[u8], if_exists: IfExists) -> io::Result<()
     Ok(())
 }
 
-/// Writes a file that everybody may read, beside its place, and renames it: a reader sees the file before it or the new one.
+/// Writes a file of mode 0644 beside its place and renames it: a reader sees the old file or the new one.
 ///
 /// # Errors
 /// Those of the file system. The file of that name is then as it was.
@@ -192,7 +192,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let unfinished = Unfinished(directory.join(unfinished_name(name.to_os_string())?));
     let mut file = OpenOptions::new().write(true).create_new(true).open(&unfinished.0)?;
     file.write_all(content)?;
-    // Whatever the umask is: Envoy runs as another user.
+    // The umask has no say: Envoy runs as another user.
     file.set_permissions(Permissions::from_mode(0o644))?;
     file.sync_all()?;
     fs::rename(&unfinished.0, path)?;

@@ -1,4 +1,4 @@
-//! `module install`: the module in a directory, and what is refused.
+//! `module install`: the module in a directory, and refusals.
 #![allow(
     missing_docs,
     clippy::arithmetic_side_effects,
@@ -18,8 +18,8 @@ use std::process::Command;
 
 use command::{BINARY, at_once, directory, file, module};
 
-const MODULE: &[u8] = b"\0asm\x01\0\0\0 and what a module has";
-const DIGEST: &str = "5c3fee69c9e095ed55ad178ee372f2cc39d3c2ae6f07a6078f413a6f19990a28";
+const MODULE: &[u8] = b"\0asm\x01\0\0\0 and more";
+const DIGEST: &str = "81b13e108db21f232741fe2b3ac057c1e958c9677765865a61ecb2724f3e91da";
 
 fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> =
@@ -81,7 +81,7 @@ fn two_commands_at_once_leave_one_whole_module() {
 }
 
 #[test]
-fn what_is_refused_is_named_and_the_module_before_stays() {
+fn a_refusal_names_its_reason_and_leaves_the_module_before_in_place() {
     let (from, volume) = image("refused-module");
     let text = file(Path::new(&volume).parent().unwrap(), "text", "hello");
     let missing = format!("{volume}/missing");

@@ -1,4 +1,4 @@
-"""A registry of this machine, with what `make push` puts into it."""
+"""A registry of this machine, with the images that `make push` puts into it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 @pytest.fixture(scope="session")
 def make() -> Make:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        # A make that calls these tests has no say in what is called here.
+        # The options of the make that calls these tests are not for this one.
         environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
         return subprocess.run(["make", "--no-print-directory", *arguments], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
 

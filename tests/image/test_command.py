@@ -61,7 +61,7 @@ def test_the_program_installs_the_module_of_its_image(
     root = pull(architecture)
     emulator = qemu.aarch64()
     if architecture == "arm64" and emulator is None:
-        # Its header was looked at; what the program does is the same code for both.
+        # Its header was looked at, and its code is that of the program for amd64.
         print("NOT RUN: the program for arm64, because there is no qemu")
         return
     runner = [str(emulator)] if architecture == "arm64" else []

@@ -97,7 +97,7 @@ def test_nothing_that_is_shipped_names_a_directory_of_this_machine() -> None:
 @pytest.mark.parametrize(
     ("file", "package"), [("jwt_reissuer.wasm.cdx.json", "jwt-reissuer-envoy"), ("jwt-reissuer.cdx.json", "jwt-reissuer-cli")]
 )
-def test_a_bill_of_materials_describes_what_is_shipped(file: str, package: str, version: str) -> None:
+def test_a_bill_of_materials_describes_a_shipped_file(file: str, package: str, version: str) -> None:
     bill = json.loads((REPOSITORY / "build" / file).read_text())
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
     # The time is that of the source, and a number by chance would be another one in every build.
@@ -116,7 +116,7 @@ def test_a_bill_of_materials_describes_what_is_shipped(file: str, package: str, 
     ("file", "package", "targets"),
     [("jwt_reissuer.wasm.cdx.json", "jwt-reissuer-envoy", [rust.WASI]), ("jwt-reissuer.cdx.json", "jwt-reissuer-cli", [*rust.STATIC.values()])],
 )
-def test_a_bill_of_materials_lists_what_the_compiler_was_given(file: str, package: str, targets: list[str], tmp_path: Path) -> None:
+def test_a_bill_of_materials_lists_the_crates_that_the_compiler_was_given(file: str, package: str, targets: list[str], tmp_path: Path) -> None:
     bill = json.loads((REPOSITORY / "build" / file).read_text())
     listed = {component["name"] for component in bill["components"]}
     for target in targets:

@@ -1,4 +1,4 @@
-"""What a registry has after `make push`: shapes, platforms, configuration, annotations and referrers."""
+"""The content of a registry after `make push`: shapes, platforms, configuration, annotations and referrers."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def release_files(make: Make) -> Path:
 
 def test_the_files_of_a_release_are_those_of_the_page_and_have_their_sums(release_files: Path) -> None:
     names = {file.name for file in release_files.iterdir() if file.suffix != ".tgz"}
-    table = PAGE.split("## What a release is")[1].split("\n\n**")[0]
+    table = PAGE.split("## The parts of a release")[1].split("\n\n**")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert names == {name for cell in cells for name in re.findall(r"`([^`:]+)`", cell)}
     checked = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=release_files, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What actionlint and zizmor do not see: every step is a make target, and rights are few."""
+"""Rules of the workflows that actionlint and zizmor do not know: every step is a make target, and rights are few."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cache import REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-# What the job that publishes needs; no other job may write.
+# Rights of the job that publishes; no other job may write.
 WRITES = {"release.yml/publish": {"contents", "packages", "id-token", "attestations"}}
 
 
@@ -58,7 +58,7 @@ def test_every_action_is_pinned_by_the_digest_of_its_commit(workflow: Any) -> No
         assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
 
 
-def test_what_every_change_has_to_pass_is_test_all_and_the_fuzz_targets() -> None:
+def test_every_change_has_to_pass_test_all_and_the_fuzz_targets() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     (everything,) = re.findall(r"^test-all: (.*?) ##", makefile, re.MULTILINE)
     (ci,) = [job for name, job in jobs() if name == "ci.yml/make"]

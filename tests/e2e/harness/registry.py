@@ -44,7 +44,7 @@ class Registry:
         return self.crane("blob", f"{self.address}/{repository}@{digest}")
 
     def referrers(self, repository: str, digest: str) -> list[dict[str, Any]]:
-        """What refers to a manifest, by the fallback tag (Distribution Specification, Referrers Tag Schema)."""
+        """Descriptors of the manifests that refer to a manifest, by the fallback tag (Distribution Specification, Referrers Tag Schema)."""
         return list(self.manifest(f"{repository}:{digest.replace(':', '-')}")["manifests"])
 
     def _get(self, path: str) -> bool:
