@@ -248,7 +248,16 @@ PACKAGE_TOOLS = GoPeer(
     ),
     "about 2 minutes on 2 cores", package_count=900,
 )
+PACKAGE_TOOL_NAMES = ("helm", "kubeconform", "registry", "crane", "actionlint")
 MINIO = GoPeer("minio", "MinIO", ("github.com/minio/minio",), "about 4 minutes on 2 cores", package_count=1300)
+
+
+def package_tool(name: str) -> Path:
+    """One of PACKAGE_TOOL_NAMES."""
+    found = PACKAGE_TOOLS.directory() / name
+    if not found.exists():
+        raise SetupError(f"{name} is not installed: run `python3 tools/setup.py package-tools`")
+    return found
 
 
 # --- Istio's schemas --------------------------------------------------------------------------------------------------
@@ -304,6 +313,28 @@ def install_prometheus() -> Path:
 
     cache.install("prometheus", PROMETHEUS_KEY, build)
     return prometheus("promtool")
+
+
+# --- zizmor -----------------------------------------------------------------------------------------------------------
+
+# Beside tests/requirements.txt: no test but that of the workflows needs it.
+ZIZMOR = "zizmor==1.32.0"
+ZIZMOR_KEY = cache.recipe_hash(["zizmor 1", ZIZMOR])
+
+
+def zizmor_executable() -> Path:
+    return cache.root() / f"zizmor-{ZIZMOR_KEY}" / "bin" / "zizmor"
+
+
+def install_zizmor() -> Path:
+    install_python()
+
+    def build(into: Path) -> None:
+        pip = [str(python_executable()), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile"]
+        cache.run([*pip, "--target", str(into), ZIZMOR], what=ZIZMOR, log=into / "setup.log")
+
+    cache.install("zizmor", ZIZMOR_KEY, build)
+    return zizmor_executable()
 
 
 # --- Go ---------------------------------------------------------------------------------------------------------------
