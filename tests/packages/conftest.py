@@ -12,7 +12,7 @@ import pytest
 
 import istio_world
 import namespace
-from cluster.images import Image
+from cluster.images import Image, unpacked
 from cluster.world import Cluster
 from harness import installed
 from harness.pki import Authority
@@ -22,6 +22,9 @@ from operator_terminal import Terminal
 from registry import Registry
 
 pytest_plugins = ["harness.failure_logs"]
+
+IMAGES = installed.REPOSITORY / "build" / "image"
+VERSION = "0.2.0"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def images(authority: Authority) -> dict[str, Image]:
+def images(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
     envoy = installed.envoy()
     # To the programs of the pods our authority is a public one.
     roots = {"/etc/ssl/certs/ca-certificates.crt": authority.certificate}
@@ -44,7 +47,7 @@ def images(authority: Authority) -> dict[str, Image]:
     return {
         "pilot": Image(("/usr/local/bin/pilot-discovery",), {"/usr/local/bin/pilot-discovery": installed.istio("pilot-discovery")}, user=1337),
         "proxyv2": Image(("/usr/local/bin/pilot-agent",), agent, user=1337),
-        "/jwt-reissuer:": Image(("/jwt-reissuer",), {"/jwt-reissuer": installed.cli()}, user=65532),
+        "/jwt-reissuer:": unpacked(IMAGES, f"jwt-reissuer:{VERSION}", "amd64", tmp_path_factory.mktemp("image")),
         # That of the pods that tests ask tokens for.
         "app.example/app": Image(("sleep", "infinity")),
         "curlimages/curl": Image(("curl",), roots),
@@ -83,6 +86,12 @@ def istio(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, steps: Ste
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     with supervised(tmp_path_factory.mktemp("registry")) as supervisor:
         yield Registry(supervisor).start()
+
+
+@pytest.fixture(scope="session")
+def digests(registry: Registry) -> dict[str, str]:
+    """Of our images in the registry, by their names."""
+    return registry.publish()
 
 
 @pytest.fixture(scope="session")

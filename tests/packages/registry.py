@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -32,6 +33,14 @@ class Registry:
     def stop(self) -> None:
         assert self._process is not None
         self._process.stop()
+
+    def publish(self) -> dict[str, str]:
+        """Pushes the images of `make image` as a release does; returns the digest of each by its name, with `sha256:`."""
+        tools = installed.REPOSITORY / "tools"
+        for command in (["push.py", HOST], ["image.py", "digests"]):
+            answer = subprocess.run([sys.executable, str(tools / command[0]), *command[1:]], capture_output=True, text=True, timeout=120)
+            assert answer.returncode == 0, answer.stdout + answer.stderr
+        return dict(line.split("=", 1) for line in answer.stdout.split())
 
     def push_module(self, module: Path, repository: str, tag: str) -> str:
         """An image of one layer that holds `plugin.wasm`; returns the digest of its manifest, with `sha256:`."""

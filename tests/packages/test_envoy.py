@@ -34,10 +34,12 @@ def token(cluster: Cluster) -> str:
 
 
 @pytest.fixture(scope="module")
-def caller(cluster: Cluster, terminal: Terminal, authority: Authority, token: str, steps: Steps) -> Caller:
+def caller(
+    cluster: Cluster, terminal: Terminal, digests: dict[str, str], authority: Authority, token: str, steps: Steps
+) -> Caller:
     """The page, until a token is reissued."""
     steps.title("docs/envoy.md, on the chart's own Envoy")
-    terminal.variables |= {"REGISTRY": HOST, "DIGEST": f"sha256:{64 * '0'}"}
+    terminal.variables |= {"REGISTRY": HOST, "DIGEST": digests["jwt-reissuer"]}
     service = f"{GATEWAY}.{SPACE}.svc.cluster.local"
     certificate, key = authority.issue("envoy", ISSUER_HOST, names=(ISSUER_HOST, service))
     for name, file in (("tls.crt", certificate), ("tls.key", key), ("ca.crt", authority.certificate)):
@@ -70,6 +72,8 @@ def test_a_changed_setting_and_the_rollback_of_it(caller: Caller, terminal: Term
     cluster.kubectl("-n", SPACE, "rollout", "undo", f"deployment/{GATEWAY}")
     cluster.wait_for(GATEWAY, namespace=SPACE)
     eventually("the old configuration", lambda: longest_life() > 30 * MINUTE, SECONDS)
+    # kubectl has fields of Helm's now.
+    cluster.helm("upgrade", RELEASE, installed.SAMPLES / "chart", "--namespace", SPACE, "--reuse-values", "--force-conflicts", "--wait")
     steps.say("ok       a rollback of the Deployment takes the configuration back")
 
 

@@ -40,12 +40,11 @@ def token(istio: Cluster) -> str:
 
 @pytest.fixture(scope="module")
 def caller(
-    istio: Cluster, terminal: Terminal, registry: Registry, authority: Authority, token: str, steps: Steps
+    istio: Cluster, terminal: Terminal, digests: dict[str, str], authority: Authority, token: str, steps: Steps
 ) -> Caller:
     """The page, until a token is reissued."""
     steps.title("docs/istio.md, on a gateway of its own")
-    digest = registry.push_module(installed.module(), "jwt-reissuer-wasm", "0.2.0")
-    terminal.variables |= {"REGISTRY": HOST, "DIGEST": digest}
+    terminal.variables |= {"REGISTRY": HOST, "DIGEST": digests["jwt-reissuer-wasm"]}
     service = f"{GATEWAY}.{SPACE}.svc.cluster.local"
     certificate, key = authority.issue("gateway", ISSUER_HOST, names=(ISSUER_HOST, service))
     for name, file in (("tls.crt", certificate), ("tls.key", key), ("ca.crt", authority.certificate)):
@@ -224,7 +223,7 @@ def test_a_gateway_that_starts_without_the_registry_answers_403_until_the_plugin
         eventually("403 for everything", lambda: caller.statuses(token) == FETCH_FAILED, SECONDS_TO_FOLLOW)
     finally:
         registry.start()
-        registry.push_module(installed.module(), "jwt-reissuer-wasm", "0.2.0")
+        registry.publish()
     assert caller.statuses(token) == FETCH_FAILED, "Istio does not fetch again by itself"
     upgrade(istio, "config.ttl=29m")
     caller.wait_until_it_reissues(token)

@@ -16,7 +16,7 @@ from harness.pki import Authority
 from harness.processes import eventually
 from harness.steps import Steps
 from operator_terminal import Terminal
-from registry import HOST, Registry
+from registry import HOST
 
 SPACE, PODS = "edge", "gateway-istio"
 SECONDS = 30.0
@@ -31,7 +31,7 @@ def token(istio: Cluster) -> str:
 
 @pytest.fixture(scope="module")
 def caller(
-    istio: Cluster, terminal: Terminal, registry: Registry, authority: Authority, token: str, steps: Steps
+    istio: Cluster, terminal: Terminal, digests: dict[str, str], authority: Authority, token: str, steps: Steps
 ) -> Iterator[Caller]:
     steps.title("docs/istio.md, on a Kubernetes Gateway")
     istio.create_namespace(SPACE)
@@ -40,7 +40,7 @@ def caller(
     sealing_key = base64.b64encode(bytes(range(32))).decode()
     istio.kubectl("-n", SPACE, "create", "secret", "generic", "jwt-reissuer-sealing-key", f"--from-literal=key={sealing_key}")
     terminal.variables |= {
-        "REGISTRY": HOST, "DIGEST": registry.push_module(installed.module(), "jwt-reissuer-wasm", "0.2.0"),
+        "REGISTRY": HOST, "DIGEST": digests["jwt-reissuer-wasm"],
         "REISSUER_SEALING_KEY": sealing_key,
     }
     keyring = f"jwt-reissuer keys new --kubernetes-secret {SPACE}/jwt-reissuer-signing-keys/signing-keys | kubectl create -f -"

@@ -27,7 +27,7 @@ from harness.supervised import supervised
 from harness.upstream import RecordingUpstream
 from harness.versitygw import Versitygw
 from operator_terminal import REMEMBER, Terminal
-from registry import HOST, Registry
+from registry import HOST
 
 SPACE, GATEWAY, TENANT = "istio-ingress", "istio-ingressgateway", "tenant"
 APP_HOST, TENANT_HOST = "app.example.com", "tenant.example.com"
@@ -52,7 +52,7 @@ def token(istio: Cluster) -> str:
 
 @pytest.fixture(scope="module")
 def shared(
-    istio: Cluster, terminal: Terminal, registry: Registry, authority: Authority, token: str, steps: Steps
+    istio: Cluster, terminal: Terminal, digests: dict[str, str], authority: Authority, token: str, steps: Steps
 ) -> Iterator[Shared]:
     steps.title("docs/istio.md, on a gateway of Istio's chart that serves an application")
     upstream = RecordingUpstream(namespace.NODE_ADDRESS)
@@ -82,7 +82,7 @@ def shared(
     sealing_key = base64.b64encode(bytes(range(32))).decode()
     istio.kubectl("-n", SPACE, "create", "secret", "generic", "jwt-reissuer-sealing-key", f"--from-literal=key={sealing_key}")
     terminal.variables |= {
-        "REGISTRY": HOST, "DIGEST": registry.push_module(installed.module(), "jwt-reissuer-wasm", "0.2.0"),
+        "REGISTRY": HOST, "DIGEST": digests["jwt-reissuer-wasm"],
         "REISSUER_SEALING_KEY": sealing_key,
     }
     keyring = f"jwt-reissuer keys new --kubernetes-secret {SPACE}/jwt-reissuer-signing-keys/signing-keys | kubectl create -f -"
