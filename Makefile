@@ -35,7 +35,7 @@ image: setup-image ## build the OCI images, without a container engine: build/im
 image-digests: ## the digests of the images of 'make image', as NAME=DIGEST
 	@python3 tools/image.py digests
 
-image-reproducible: setup-image ## build the images of the commit twice, in two directories with two homes, and compare their digests
+image-reproducible: setup-image ## build the images of the commit here and in two clones with homes of their own, and compare their digests
 	@python3 tools/reproducible.py
 
 push: ## push the images of 'make image', and read them back; REGISTRY=host/path, OVERWRITE=1 for a trial

@@ -1,7 +1,8 @@
-"""Builds the images twice and compares them: python3 tools/reproducible.py
+"""Builds the images of a commit three times and compares them: python3 tools/reproducible.py
 
-The commit that is checked out is cloned into two directories whose paths differ in length. The two builds have a home, a cargo home,
-a time zone, a umask and a language each. The compiler and the tools of `make setup` are shared.
+The commit is cloned into two directories whose paths differ in length. Each of these builds has a home, an empty cargo home, a time
+zone, a umask and a language of its own. The third build is that of this directory, with what earlier builds have left in it; it is
+left out where files differ from the commit. The compiler and the tools of `make setup` are shared.
 """
 
 from __future__ import annotations
@@ -29,21 +30,25 @@ FILES = (image.wasm.MODULE, *(image.command_file(architecture) for architecture 
 def compare() -> None:
     source = project.source()
     if source.revision is None:
-        raise SetupError("this is no clone of the repository: a commit is built twice, not these files")
+        raise SetupError("this is no clone of the repository: a commit is built, not these files")
+    here = [REPOSITORY]
     if source.revision.endswith("-dirty"):
-        cache.say("  files differ from the commit that is built twice")
+        cache.say("  files differ from the commit, so the build of this directory is left out")
+        here = []
+    else:
+        image.build(pinned=False)
     with tempfile.TemporaryDirectory() as temporary:
-        clones = [_built(Path(temporary).resolve() / name, environment) for name, environment in BUILDS.items()]
-        differing = [file.name for file in FILES if len({_same_file(clone, file).read_bytes() for clone in clones}) > 1]
-        found = [oci.roots(_same_file(clone, image.LAYOUT)) for clone in clones]
-        if differing or found[0] != found[1]:
-            for first, second in zip(*found):
-                print(f"{first.reference or first.title}: {first.digest} and {second.digest}")
-            raise SetupError(f"two builds of {source.revision} differ: {', '.join(differing) or 'the manifests alone'}")
+        builds = [*here, *(_built(Path(temporary).resolve() / name, environment) for name, environment in BUILDS.items())]
+        differing = [file.name for file in FILES if len({_same_file(build, file).read_bytes() for build in builds}) > 1]
+        found = [oci.roots(_same_file(build, image.LAYOUT)) for build in builds]
+    if differing or any(other != found[0] for other in found[1:]):
+        for same in zip(*found):
+            print(f"{same[0].reference or same[0].title}: {', '.join(root.digest for root in same)}")
+        raise SetupError(f"{len(builds)} builds of the commit differ: {', '.join(differing) or 'the manifests alone'}")
     for root in found[0]:
         if root.reference:
-            print(f"{root.reference:<28} {root.digest}, twice")
-    print(f"image-reproducible: two builds of {source.revision} are the same")
+            print(f"{root.reference:<28} {root.digest}")
+    print(f"image-reproducible: {len(builds)} builds of {source.revision} are the same")
 
 
 def _built(home: Path, changed: Dict[str, str]) -> Path:

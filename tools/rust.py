@@ -94,6 +94,13 @@ def install(targets: Sequence[str] = TARGETS) -> None:
         cache.say(f"wasm-toolchain: {target} ready, {_release(chosen.rustc)}{', std from source' if chosen.build_std else ''}")
 
 
+def fetch() -> None:
+    """Downloads the crates of Cargo.lock: the flags of a target name their directory, so it has to be there before them."""
+    command = ["cargo", "fetch", "--quiet", "--locked"]
+    if subprocess.run(command, cwd=REPOSITORY).returncode != 0:
+        raise SetupError(f"{' '.join(command)} fails: the crates of Cargo.lock cannot be downloaded")
+
+
 def install_static() -> None:
     """Makes `toolchain` succeed for all of STATIC. Debian's packages have no std for musl."""
     missing = [target for target in STATIC.values() if not _target_installed(target)]

@@ -38,6 +38,7 @@ LIMIT = 1024 * 1024
 
 def build(*arguments: str) -> None:
     started = time.monotonic()
+    rust.fetch()
     toolchain = rust.toolchain(rust.WASI)
     _compile(toolchain, MODULE, LIBRARY, "--package", PACKAGE, *arguments)
     content = MODULE.read_bytes()
