@@ -9,7 +9,7 @@ VERSIONS ?= 1.36.4 1.38.2 1.39.3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-kubernetes e2e-istio lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws preflight-packages setup-kubernetes setup-istio judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files release-check published-digests github-release lint-workflows
+.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-kubernetes e2e-istio matrix lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws preflight-packages setup-kubernetes setup-istio judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files release-check published-digests github-release lint-workflows
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,7 +100,7 @@ test: test-core test-wasm no-std e2e-quick ## core, host, and a real Envoy with 
 test-all: lint lint-workflows deny test-core test-wasm no-std e2e e2e-software test-bench vectors test-image observability e2e-aws ## 'test' with every peer real, vectors, alerts, AWS, lint and licences
 	@echo "test-all: passed; 'make test-release' adds older Envoys, long fuzzing, mutants, hostile load, soak and benches"
 
-test-release: test-all e2e-matrix fuzz mutants miri hostile soak bench ## 'test-all' and what takes hours: older Envoys, fuzzing, mutants, Miri, hostile load, soak, benches
+test-release: test-all matrix e2e-matrix fuzz mutants miri hostile soak bench ## 'test-all' and what takes hours: older Envoys, fuzzing, mutants, Miri, hostile load, soak, benches
 	@echo "test-release: passed"
 
 test-core: ## tests that need no server
@@ -132,6 +132,14 @@ e2e-software: ## those of 'e2e' about signatures and keys, without Envoy's own c
 
 e2e-matrix: ## those of 'e2e' about signatures and keys, on older Envoys
 	@$(MAKE) --no-print-directory e2e-versions PYTEST_ARGS="$(MATRIX)"
+
+# Envoys that `make matrix` tries.
+MATRIX_VERSIONS ?= 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
+
+matrix: setup-envoy wasm testing-modules ## what works on each Envoy from 1.36 on, by trying it; WRITE=1 for docs/older-envoys.md
+	@for version in $(MATRIX_VERSIONS); do ENVOY_VERSION=$$version $(SETUP) envoy > /dev/null || exit 1; done
+	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) matrix.py $(if $(filter 1,$(WRITE)),write) $(MATRIX_VERSIONS)
+	@echo "matrix: tried on Envoy $(MATRIX_VERSIONS)"
 
 faults: setup-envoy wasm ## those of 'e2e' that inject faults A01 to A12 into a real Envoy, and a table of what came of each
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) -m pytest -q --every-fault test_faults_*.py $(PYTEST_ARGS)
