@@ -6,6 +6,7 @@
 //!   form::open, Form::write     form         JSON, base64 or sealed
 //!   KeyringDocument             document     the members of the JSON document
 //!   fresh_key::generate         fresh_key    a new private key
+//!   SecretKey::manifest         secret       the Kubernetes Secret that holds a keyring
 //!   gaps::between               gaps         what one keyring after another would break
 //!   KeyTimes::of                key_times    when a key is published, signs and retires
 //! any Err(Failure) -> message and exit code  failure
@@ -22,6 +23,7 @@ mod fresh_key;
 mod gaps;
 mod key_times;
 mod keys;
+mod secret;
 
 use std::process::ExitCode;
 

@@ -11,12 +11,14 @@
 
 mod command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use command::{
     OTHER_SEALING_KEY, SEALING_KEY, START, base64, directory, document, file, keyring, keys, parsed, pem, private,
     read, sealed, secret,
 };
 use p256::pkcs8::EncodePrivateKey as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const THUMBPRINT_LENGTH: usize = 43;
 
@@ -146,4 +148,50 @@ fn another_file_is_written_and_the_first_left_alone() {
     assert_eq!(read(&copy), rotated);
     let shown = keys(START, &["rotate", &path, "-o", "-"]).good();
     assert_eq!(document(&shown.out)["keys"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_manifest_holds_the_keyring_that_is_written_without_it() {
+    let directory = directory("manifest");
+    let keyring = sealed(&keyring(&[private("key-1", 1, &[])]));
+    let old = file(&directory, "signing-keys", &keyring);
+    let secret = "--kubernetes-secret=istio-ingress/jwt-reissuer-signing-keys/signing-keys";
+    let manifest = directory.join("secret.json").to_str().unwrap().to_string();
+    // The second run finds a rotation under way, and writes the keyring that is in force.
+    for input in [old.clone(), directory.join("rotated").to_str().unwrap().to_string()] {
+        keys(START, &["rotate", &input, secret, "-o", &manifest]).sealing_key(Some(SEALING_KEY)).good();
+        let written: Value = serde_json::from_str(&read(&manifest)).unwrap();
+        let data = written["data"]["signing-keys"].as_str().unwrap();
+        let rotated = String::from_utf8(STANDARD.decode(data).unwrap()).unwrap();
+        let expected = json!({
+            "apiVersion": "v1", "kind": "Secret", "data": { "signing-keys": data },
+            "metadata": { "name": "jwt-reissuer-signing-keys", "namespace": "istio-ingress" },
+        });
+        assert_eq!(written, expected);
+        assert_eq!(document(&rotated)["keys"].as_array().unwrap().len(), 2);
+        file(&directory, "rotated", rotated);
+    }
+    assert_eq!(read(&old), keyring, "the keyring in force stays as it is");
+
+    let new = keys(START, &["new", "--kubernetes-secret=a/b/c"]).sealing_key(Some(SEALING_KEY)).good();
+    let written: Value = serde_json::from_str(&new.out).unwrap();
+    assert!(STANDARD.decode(written["data"]["c"].as_str().unwrap()).unwrap().starts_with(b"sealed.v1."));
+}
+
+#[test]
+fn a_manifest_is_never_written_over_the_keyring() {
+    let directory = directory("manifest-in-place");
+    let old = file(&directory, "signing-keys", keyring(&[private("key-1", 1, &[])]));
+    let before = read(&old);
+    for (arguments, why) in [
+        (vec!["rotate", &old, "--kubernetes-secret=a/b/c"], "--output"),
+        (vec!["rotate", &old, "--kubernetes-secret=a/b/c", "-o", &old], "give another file by -o"),
+        (vec!["rotate", &old, "--kubernetes-secret=a/b", "-o", "-"], "must be NAMESPACE/NAME/KEY"),
+        (vec!["rotate", &old, "--kubernetes-secret=a/\"b/c", "-o", "-"], "must be NAMESPACE/NAME/KEY"),
+    ] {
+        let ran = keys(START, &arguments).run();
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.err.contains(why), "{ran:?}");
+    }
+    assert_eq!(read(&old), before);
 }

@@ -12,7 +12,11 @@ import namespace
 from cluster.images import Image
 from cluster.world import Cluster
 from harness import installed
+from harness.pki import Authority
+from harness.steps import Steps
 from harness.supervised import supervised
+from operator_terminal import Terminal
+from registry import Registry
 
 pytest_plugins = ["harness.failure_logs"]
 
@@ -35,6 +39,9 @@ def images() -> dict[str, Image]:
     return {
         "pilot": Image(("/usr/local/bin/pilot-discovery",), {"/usr/local/bin/pilot-discovery": installed.istio("pilot-discovery")}, user=1337),
         "proxyv2": Image(("/usr/local/bin/pilot-agent",), agent, user=1337),
+        "/jwt-reissuer:": Image(("/jwt-reissuer",), {"/jwt-reissuer": installed.cli()}, user=65532),
+        # That of the pods that tests ask tokens for.
+        "app.example/app": Image(("sleep", "infinity")),
         "curlimages/curl": Image(("curl",)),
         "kubectl": Image(("/bin/kubectl",), {"/bin/kubectl": installed.kubectl()}, user=65532),
         "envoyproxy/gateway": Image(("/usr/local/bin/envoy-gateway",), {"/usr/local/bin/envoy-gateway": installed.envoy_gateway("envoy-gateway")}, user=65532),
@@ -49,3 +56,26 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, images: dict[str, Image]) 
         made.start()
         yield made
         made.stop()
+
+
+@pytest.fixture(scope="session")
+def steps(pytestconfig: pytest.Config) -> Steps:
+    return Steps(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with supervised(tmp_path_factory.mktemp("registry")) as supervisor:
+        yield Registry(supervisor).start()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Signs the certificates of gateways."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster, steps: Steps) -> Terminal:
+    """Where an operator types the commands of one page."""
+    return Terminal(tmp_path_factory.mktemp("terminal"), cluster, steps)

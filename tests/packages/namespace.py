@@ -10,6 +10,7 @@ own network. `preflight` only says whether this machine has what is needed.
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
@@ -46,6 +47,12 @@ def furnish() -> None:
     Path("/run/netns").mkdir(exist_ok=True)
     namespaces.run("mount", "-t", "tmpfs", "tmpfs", "/run/netns")
     namespaces.replace_hosts({})
+    # The programs of the tests ask the cluster's name server, as its pods do.
+    with tempfile.NamedTemporaryFile("w", suffix="-resolv.conf") as file:
+        file.write(f"nameserver {DNS_ADDRESS}\n")
+        file.flush()
+        Path(file.name).chmod(0o644)
+        namespaces.run("mount", "--bind", file.name, "/etc/resolv.conf")
     namespaces.forget_proxies()
 
 

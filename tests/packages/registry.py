@@ -15,18 +15,16 @@ HOST = f"{namespace.NODE_ADDRESS}:{PORT}"
 
 
 class Registry:
-    """What was pushed stays while it is stopped."""
+    """It forgets its images when it is stopped. An image that is pushed again has the digest that it had."""
 
     def __init__(self, supervisor: Supervisor):
         self._supervisor = supervisor
-        self.directory = supervisor.directory / "registry"
-        self.directory.mkdir()
+        self.directory = supervisor.directory
         self._process: Process | None = None
 
     def start(self) -> "Registry":
         self._process = self._supervisor.start("registry", [
-            str(installed.package_tool("crane")), "registry", "serve", "--address", f"{namespace.NODE_ADDRESS}:{PORT}",
-            "--disk", str(self.directory),
+            str(installed.package_tool("crane")), "registry", "serve", "--address", HOST,
         ])
         eventually("the registry answers", lambda: self.crane("catalog", HOST, check=False).returncode == 0, 20)
         return self
@@ -37,9 +35,10 @@ class Registry:
 
     def push_module(self, module: Path, repository: str, tag: str) -> str:
         """An image of one layer that holds `plugin.wasm`; returns the digest of its manifest, with `sha256:`."""
-        layer = self.directory.parent / f"{repository}-{tag}.tar.gz"
-        with tarfile.open(layer, "w:gz") as content:
-            content.add(module.resolve(), "plugin.wasm")
+        layer = self.directory / f"{repository}-{tag}.tar.gz"
+        if not layer.exists():
+            with tarfile.open(layer, "w:gz") as content:
+                content.add(module.resolve(), "plugin.wasm")
         name = f"{HOST}/{repository}:{tag}"
         self.crane("append", "--oci-empty-base", "--new_layer", str(layer), "--new_tag", name)
         return self.crane("digest", name).stdout.strip()

@@ -1,56 +1,246 @@
-from __future__ import annotations
-import base64, json, os, time, subprocess
-from pathlib import Path
-import pytest
-import istio_world
-from cluster.world import Cluster
-from harness import installed
-from harness.processes import Supervisor, eventually
-from harness.pki import Authority, private_pem
-from harness.supervised import supervised
-from harness.signing_keys import rsa_key, one_line, seal
-from registry import Registry, HOST
+"""docs/istio.md, from its first command to its last, on a real istiod and a gateway of the chart's own."""
 
-NS = "jwt-reissuer"
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+import istio_world
+from cluster.node import Pod
+from cluster.world import Cluster
+from gateways import GUARD, ISSUER, ISSUER_HOST, JWKS, Caller, judged, trap_module
+from harness import installed
+from harness.pki import Authority
+from harness.processes import eventually
+from harness.signing_keys import seal, unseal
+from harness.steps import Steps
+from harness.tokens import decode
+from operator_terminal import Page, Terminal
+from registry import HOST, Registry
+
+SPACE, RELEASE = "jwt-reissuer", "jwt-reissuer"
+GATEWAY = "jwt-reissuer-gateway"
+PAGE = Page(installed.REPOSITORY / "docs" / "istio.md")
+# A changed ConfigMap or Secret reaches the pods of a real kubelet within two minutes.
+SECONDS_TO_FOLLOW = 30.0
+MINUTE = 60
+# Istio's answer in place of a module that it could not fetch.
+FETCH_FAILED = {(403, "RBAC: access denied")}
+
 
 @pytest.fixture(scope="module")
-def istio(cluster: Cluster, tmp_path_factory):
+def istio(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, steps: Steps) -> Cluster:
+    began = time.monotonic()
     istio_world.install(cluster, tmp_path_factory.mktemp("istio"))
+    steps.title("docs/istio.md, on a gateway of its own")
+    steps.say("ok       istiod, installed by its charts", time.monotonic() - began)
     return cluster
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory):
-    with supervised(tmp_path_factory.mktemp("registry")) as supervisor:
-        yield Registry(supervisor).start()
 
-def test_up(istio, registry, tmp_path):
+@pytest.fixture(scope="module")
+def token(istio: Cluster) -> str:
+    pod = istio.api.create_pod("payments", "ledger", "ledger-0")
+    return istio.api.token("payments", "ledger", [ISSUER], pod=pod)
+
+
+@pytest.fixture(scope="module")
+def caller(
+    istio: Cluster, terminal: Terminal, registry: Registry, authority: Authority, token: str, steps: Steps
+) -> Caller:
+    """The page, until a token is reissued."""
     digest = registry.push_module(installed.module(), "jwt-reissuer-wasm", "0.2.0")
-    print(digest)
-    k = istio.kubectl
-    istio.create_namespace(NS)
-    authority = Authority(tmp_path)
-    cert, key = authority.issue("reissuer.example.com", "reissuer.example.com", names=("reissuer.example.com",))
-    sealing = os.urandom(32)
-    k("-n", NS, "create", "secret", "generic", "jwt-reissuer-sealing-key", f"--from-literal=key={base64.b64encode(sealing).decode()}")
-    k("-n", NS, "create", "secret", "generic", "jwt-reissuer-signing-keys", f"--from-literal=signing-keys={seal(one_line(private_pem(rsa_key())).encode(), sealing)}")
-    k("-n", NS, "create", "secret", "tls", "jwt-reissuer-tls", f"--cert={cert}", f"--key={key}")
-    t=time.time()
-    istio.helm("install", "jwt-reissuer", installed.SAMPLES / "chart", "-n", NS, "--set", f"image.registry={HOST}", "--set", f"image.module.digest={digest}", "--set", "gateway.replicas=1")
-    istio.wait_for("jwt-reissuer-gateway", namespace=NS)
-    print("available", time.time()-t)
-    address = istio.service_address("jwt-reissuer-gateway", namespace=NS)
-    pod = istio.node.pod("jwt-reissuer-gateway")
-    def curl(*a):
-        r = subprocess.run(["curl","-sS","-i","--max-time","5","--cacert",str(authority.certificate),"--resolve",f"reissuer.example.com:443:{address}",*a],capture_output=True,text=True)
-        return r.stdout + r.stderr
-    istio.api.create_pod("payments","ledger","ledger-0")
-    tok = istio.api.token("payments","ledger",["https://reissuer.example.com"])
-    end=time.time()+20
-    while time.time()<end:
-        r=curl("https://reissuer.example.com/openid/v1/jwks"); s=curl("-X","POST","https://reissuer.example.com/reissue","-H",f"Authorization: Bearer {tok}")
-        print(time.time()-t, r.split("\n")[0], s.split("\n")[0])
-        if " 200" in r.split("\n")[0] and " 200" in s.split("\n")[0]: break
-        time.sleep(1)
-    print(r, s)
-    print(pod.containers["istio-proxy"].log()[-6000:])
-    print(istio.node.log()[-2000:])
+    terminal.variables |= {"REGISTRY": HOST, "DIGEST": digest}
+    service = f"{GATEWAY}.{SPACE}.svc.cluster.local"
+    certificate, key = authority.issue("gateway", ISSUER_HOST, names=(ISSUER_HOST, service))
+    for name, file in (("tls.crt", certificate), ("tls.key", key), ("ca.crt", authority.certificate)):
+        (terminal.directory / name).write_bytes(file.read_bytes())
+    for text in ("create namespace", "create secret generic jwt-reissuer-tls", "helm install", "helm test", "loadBalancer"):
+        terminal.run(PAGE.block(text))
+    address = istio.service_address(GATEWAY, namespace=SPACE)
+    istio.node.names[ISSUER_HOST] = address
+    made = Caller(istio, authority, address, GATEWAY)
+    made.wait_until_it_reissues(token)
+    return made
+
+
+def upgrade(cluster: Cluster, *settings: str) -> None:
+    values = [word for setting in settings for word in ("--set", setting)]
+    cluster.helm("upgrade", RELEASE, installed.SAMPLES / "chart", "--namespace", SPACE, "--reuse-values", "--wait", *values)
+
+
+def test_a_pods_token_is_reissued_and_two_judges_accept_it(
+    caller: Caller, authority: Authority, token: str, tmp_path: Path, steps: Steps
+) -> None:
+    issued = caller.reissue(token).text()
+    for name, claims in judged(authority, tmp_path / "judges", issued).items():
+        assert (claims["sub"], claims["iss"]) == ("system:serviceaccount:payments:ledger", ISSUER)
+        steps.say(f"ok       {name} accepts the token by discovery")
+
+
+def test_other_hosts_and_other_paths_of_ours_get_no_answer_of_an_application(caller: Caller, token: str) -> None:
+    assert caller("GET", "/openid/v1/jwks", host=f"{GATEWAY}.{SPACE}.svc.cluster.local").status == 200
+    assert caller("GET", "/").status == 404
+    assert caller.reissue(token, "//reissue").status == 404
+
+
+def test_a_changed_setting_is_in_use_without_a_restart(caller: Caller, terminal: Terminal, istio: Cluster, token: str, steps: Steps) -> None:
+    before = {each.address for each in caller.every()}
+    terminal.run(PAGE.block("--set config.ttl=30m"))
+
+    def longest_life() -> int:
+        issued = [decode(each.reissue(token).text())[1] for each in caller.every()]
+        return max(int(claims["exp"] - claims["iat"]) for claims in issued)
+
+    eventually("a shorter life", lambda: longest_life() <= 30 * MINUTE, SECONDS_TO_FOLLOW)
+    assert {each.address for each in caller.every()} == before
+    steps.say("ok       the gateway has the new ttl, and did not restart")
+
+
+def test_a_refused_setting_changes_nothing_while_the_gateway_runs(caller: Caller, istio: Cluster, token: str, steps: Steps) -> None:
+    istiod = istio.node.pod("istiod").containers["discovery"]
+    upgrade(istio, "config.ttl=13h")
+    eventually("istiod is told", lambda: "config.ttl" in istiod.log() or "ACK ERROR" in istiod.log(), SECONDS_TO_FOLLOW)
+    assert caller.reissue(token).status == 200
+    upgrade(istio, "config.ttl=30m")
+    steps.say("ok       a refused ttl: istiod logs the refusal, and the old configuration serves")
+
+
+def gauge(cluster: Cluster, name: str) -> int:
+    """The lowest value of a metric of the filter over the gateway's pods."""
+    values = []
+    for pod in pods(cluster):
+        inside = pod.containers["istio-proxy"].inside()
+        text = cluster.run(*inside, "curl", "-sS", "http://127.0.0.1:15000/stats?filter=jwt_reissuer")
+        values += [int(line.rpartition(":")[2]) for line in text.splitlines() if line.startswith(f"wasmcustom.jwt_reissuer.{name}:")]
+    return min(values)
+
+
+def test_the_signing_key_is_rotated_in_its_secret(caller: Caller, terminal: Terminal, istio: Cluster, token: str, steps: Steps) -> None:
+    (first,) = caller.kids()
+    assert gauge(istio, "keyring.next_change") == 0
+    terminal.run(PAGE.block("keys rotate"))
+    # The next key is published in ten minutes, when a Secret has reached every gateway.
+    eventually("the gateway has the next key", lambda: gauge(istio, "keyring.next_change") > time.time(), SECONDS_TO_FOLLOW)
+    assert decode(caller.reissue(token).text())[0]["kid"] == first
+    steps.say("ok       the gateway has the next key, and the first one signs")
+
+
+def test_tokens_before_and_after_a_change_of_keys_are_accepted(
+    caller: Caller, istio: Cluster, authority: Authority, tmp_path: Path, token: str, steps: Steps
+) -> None:
+    (first,) = caller.kids()
+    before = caller.reissue(token).text()
+    secret = json.loads(istio.kubectl("-n", SPACE, "get", "secret", "jwt-reissuer-signing-keys", "-o", "json"))
+    sealing = json.loads(istio.kubectl("-n", SPACE, "get", "secret", "jwt-reissuer-sealing-key", "-o", "json"))
+    sealing_key = base64.b64decode(base64.b64decode(sealing["data"]["key"]))
+    document = json.loads(unseal(base64.b64decode(secret["data"]["signing-keys"]).decode(), sealing_key))
+    # The same keyring a day later: the next key has been published, and signs since a moment ago.
+    later = document["keys"][1]
+    moment, day = int(time.time()) - 5, 24 * 3600
+    later |= {"publish_at": rfc3339(moment - day - 600), "sign_at": rfc3339(moment)}
+    sealed = seal(json.dumps(document).encode(), sealing_key)
+    secret["data"]["signing-keys"] = base64.b64encode(sealed.encode()).decode()
+    istio.apply({**secret, "metadata": {"name": secret["metadata"]["name"], "namespace": SPACE}})
+    eventually(
+        "the next key signs", lambda: first not in {decode(each.reissue(token).text())[0]["kid"] for each in caller.every()}, SECONDS_TO_FOLLOW
+    )
+    after = caller.reissue(token).text()
+    assert len(caller.kids()) == 2
+    for issued in (before, after):
+        judged(authority, tmp_path / "judges", issued)
+    steps.say("ok       the next key signs; two judges accept tokens of both keys")
+
+
+def test_the_cronjob_rotates_with_rights_on_one_secret(caller: Caller, istio: Cluster, token: str, steps: Steps) -> None:
+    upgrade(istio, "rotation.enabled=true")
+    account = f"system:serviceaccount:{SPACE}:{RELEASE}-rotation"
+
+    def may(verb: str, what: str) -> str:
+        return istio.kubectl("auth", "can-i", verb, what, "--as", account, "-n", SPACE, check=False).split()[0]
+
+    assert may("patch", "secret/jwt-reissuer-signing-keys") == "yes"
+    assert {may("get", "secret/jwt-reissuer-sealing-key"), may("list", "secrets"), may("create", "secrets")} == {"no"}
+    istio.kubectl("-n", SPACE, "create", "job", "rotate-now", f"--from=cronjob/{RELEASE}-rotation")
+    istio.kubectl("-n", SPACE, "wait", "job/rotate-now", "--for=condition=complete", "--timeout=60s")
+    eventually("the gateway has a third key", lambda: gauge(istio, "keyring.next_change") > time.time(), SECONDS_TO_FOLLOW)
+    shown = istio.kubectl("-n", SPACE, "get", "secret", "jwt-reissuer-signing-keys", "--show-managed-fields", "-o", "json")
+    assert "jwt-reissuer-rotation" in {each["manager"] for each in json.loads(shown)["metadata"]["managedFields"]}
+    assert caller.reissue(token).status == 200
+    steps.say("ok       the CronJob's Job rotates, and may write that one Secret")
+
+
+def test_the_gateways_token_is_used_where_anonymous_access_is_forbidden(
+    caller: Caller, terminal: Terminal, istio: Cluster, token: str, steps: Steps
+) -> None:
+    terminal.run(PAGE.block("--set cluster.access=token"))
+    assert istio.get("clusterrolebinding", f"{RELEASE}-jwks-reader", namespace="") is None, "only the gateway may read the keys"
+    caller.wait_until_it_reissues(token)
+    pod = pods(istio)[0]
+    volume = pod.volumes.path("jwt-reissuer-kubernetes") / "token"
+    before = volume.read_text()
+
+    def last_update() -> str:
+        dump = istio.run(*pod.containers["istio-proxy"].inside(), "curl", "-sS", "http://127.0.0.1:15000/config_dump?resource=dynamic_active_secrets")
+        return next(str(each["last_updated"]) for each in json.loads(dump)["configs"] if each["name"] == "kubernetes-token")
+
+    updated = last_update()
+    pod.volumes.forget_tokens()
+    eventually("the kubelet has renewed it", lambda: volume.read_text() != before, SECONDS_TO_FOLLOW)
+    eventually("Envoy has the new one", lambda: last_update() != updated, SECONDS_TO_FOLLOW)
+    assert caller.reissue(token).status == 200
+    steps.say("ok       the gateway reads the keys by its own token, and follows when that is renewed")
+
+
+def rfc3339(seconds: int) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def pods(cluster: Cluster) -> list[Pod]:
+    return [each for each in cluster.node.pods.values() if each.name.startswith(GATEWAY) and each.phase == "Running"]
+
+
+def test_a_module_that_traps_comes_back(caller: Caller, istio: Cluster, registry: Registry, token: str, steps: Steps) -> None:
+    good = json.loads(istio.helm("get", "values", RELEASE, "--namespace", SPACE, "-o", "json"))["image"]["module"]["digest"]
+    digest = registry.push_module(trap_module(), "jwt-reissuer-wasm", "trap")
+    upgrade(istio, f"image.module.digest={digest}", "image.module.tag=trap")
+    eventually("the module that traps is in use", lambda: {each("GET", JWKS, [("x-jwt-reissuer-trap", "1")]).status for each in caller.every()} == {503}, SECONDS_TO_FOLLOW)
+    caller.wait_until_it_reissues(token)
+    upgrade(istio, f"image.module.digest={good}", "image.module.tag=0.2.0")
+    caller.wait_until_it_reissues(token)
+    steps.say("ok       the module traps, and is loaded afresh")
+
+
+def test_without_the_plugin_the_guard_answers(caller: Caller, istio: Cluster, token: str, steps: Steps) -> None:
+    istio.kubectl("-n", SPACE, "delete", "wasmplugin", RELEASE)
+    eventually("the guard answers", lambda: caller.statuses(token) == {(503, GUARD)}, SECONDS_TO_FOLLOW)
+    upgrade(istio)
+    caller.wait_until_it_reissues(token)
+    steps.say("ok       the WasmPlugin is deleted: 503 from the guard for tokens and documents, until it is back")
+
+
+def test_a_gateway_that_starts_without_the_registry_answers_403_until_the_plugin_changes(
+    caller: Caller, istio: Cluster, registry: Registry, token: str, steps: Steps
+) -> None:
+    registry.stop()
+    try:
+        istio.kubectl("-n", SPACE, "delete", "pod", "-l", "app.kubernetes.io/component=gateway", "--wait=true")
+        istio.wait_for(GATEWAY, namespace=SPACE)
+        eventually("403 for everything", lambda: caller.statuses(token) == FETCH_FAILED, SECONDS_TO_FOLLOW)
+    finally:
+        registry.start()
+        registry.push_module(installed.module(), "jwt-reissuer-wasm", "0.2.0")
+    assert caller.statuses(token) == FETCH_FAILED, "Istio does not fetch again by itself"
+    upgrade(istio, "config.ttl=29m")
+    caller.wait_until_it_reissues(token)
+    steps.say("ok       registry down at the start: 403 while the pod is ready, until the WasmPlugin changes")
+
+
+def test_every_command_of_the_page_has_been_run(caller: Caller, terminal: Terminal, istio: Cluster) -> None:
+    terminal.run(PAGE.block("helm uninstall"))
+    assert [each.text for each in PAGE.blocks if each not in terminal.run_blocks] == []
+    assert istio.get("secret", "jwt-reissuer-signing-keys", namespace=SPACE), "Secrets stay"

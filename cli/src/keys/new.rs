@@ -9,6 +9,7 @@ use crate::failure::{Failure, say};
 use crate::files::{IfExists, Place};
 use crate::form::{self, Form, VARIABLE};
 use crate::fresh_key::{self, SigningAlgorithm};
+use crate::secret::SecretKey;
 
 /// Makes a keyring with one fresh key, which signs at once.
 ///
@@ -29,6 +30,9 @@ pub struct New {
     /// The file to make, which must not exist; standard output unless given
     #[arg(short, long, value_name = "FILE", default_value = "-", hide_default_value = true)]
     output: Place,
+    /// Write the manifest of this Secret, as kubectl create takes it, in place of the keyring alone
+    #[arg(long, value_name = "NAMESPACE/NAME/KEY")]
+    kubernetes_secret: Option<SecretKey>,
 }
 
 impl New {
@@ -51,7 +55,8 @@ impl New {
         let keyring = form.write(&document, sealing_keys.as_ref())?;
         let opened = form::open("the new keyring", &keyring.text, sealing_keys.as_ref())?;
         let parsed = super::parse("the new keyring", &opened.plain, true, Duration::ZERO, now)?;
-        self.output.write(&keyring, IfExists::Refuse)?;
+        let written = self.kubernetes_secret.as_ref().map(|secret| secret.manifest(&keyring));
+        self.output.write(written.as_ref().unwrap_or(&keyring), IfExists::Refuse)?;
         if let Some((kid, key)) = parsed.key(0) {
             say(&format!("key {kid:?} ({}) signs at once", key.algorithm()));
         }

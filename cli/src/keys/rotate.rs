@@ -15,6 +15,7 @@ use crate::form::{self, Form, OpenedKeyring, VARIABLE};
 use crate::fresh_key::{self, SigningAlgorithm};
 use crate::gaps;
 use crate::key_times::KeyTimes;
+use crate::secret::SecretKey;
 
 /// How long a changed keyring may take on its way to the gateways; a kubelet takes a minute or two.
 const DELIVERY: Duration = Duration::from_secs(600);
@@ -45,6 +46,9 @@ pub struct Rotate {
     /// The file to write in place of FILE; - is standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<Place>,
+    /// Write the manifest of this Secret, as kubectl apply takes it, in place of the keyring alone
+    #[arg(long, value_name = "NAMESPACE/NAME/KEY", requires = "output")]
+    kubernetes_secret: Option<SecretKey>,
 }
 
 /// A keyring with the next key in it.
@@ -67,6 +71,10 @@ impl Rotate {
         let sealing_keys = form::sealing_keys()?;
         let source = self.file.source();
         let output = self.output.as_ref().unwrap_or(&self.file);
+        if self.kubernetes_secret.is_some() && *output == self.file && self.file != Place::Standard {
+            let message = "--kubernetes-secret would replace the keyring by a manifest: give another file by -o";
+            return Err(Failure::Unusable(message.into()));
+        }
         // Two runs that read the file before one of them writes it would lose the key of the other.
         let _lock = if self.file == Place::Standard { None } else { output.lock()? };
         let text = self.file.read()?;
@@ -80,7 +88,7 @@ impl Rotate {
         if !under_way.is_empty() {
             if *output != self.file || *output == Place::Standard {
                 let text = Zeroizing::new(text.trim_ascii().to_vec());
-                output.write(&KeyringText { text, is_sealed }, IfExists::Replace)?;
+                output.write(&self.written(KeyringText { text, is_sealed }), IfExists::Replace)?;
             }
             under_way.iter().for_each(say_taking_over);
             say("a rotation is under way: the keyring stays as it is");
@@ -98,7 +106,7 @@ impl Rotate {
             let messages: Vec<String> = gaps.iter().map(|gap| gap.message(publish_ahead)).collect();
             return Err(Failure::Refused(messages.join("\n")));
         }
-        output.write(&keyring, IfExists::Replace)?;
+        output.write(&self.written(keyring), IfExists::Replace)?;
 
         taking_over(&new, now).iter().for_each(say_taking_over);
         for Retirement { kid, retires_at, .. } in removed {
@@ -113,6 +121,13 @@ impl Rotate {
             say(&format!("the keyring was not sealed, and stays so, although {VARIABLE} is set"));
         }
         Ok(())
+    }
+
+    fn written(&self, keyring: KeyringText) -> KeyringText {
+        match &self.kubernetes_secret {
+            Some(secret) => secret.manifest(&keyring),
+            None => keyring,
+        }
     }
 
     fn rotated<'a>(&self, plain: &'a [u8], old: &Keyring, now: u64) -> Result<Rotated<'a>, Failure> {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-_FENCE = re.compile(r"^```(?P<info>[^\n]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]+)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ def blocks(page: Path) -> list[Block]:
     found = []
     for fence in _FENCE.finditer(page.read_text()):
         language, *words = fence["info"].split()
-        found.append(Block(language, tuple(words), fence["text"].strip()))
+        found.append(Block(language, tuple(words), textwrap.dedent(fence["text"]).strip()))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt, crypto_aead_xchacha20poly1305_ietf_encrypt
 
 from .pki import PrivateKey, private_pem, public_pem
 
@@ -49,6 +49,12 @@ def seal(content: bytes, sealing_key: bytes) -> str:
     nonce = os.urandom(24)
     ciphertext = crypto_aead_xchacha20poly1305_ietf_encrypt(content, SEALED.encode(), nonce, sealing_key)
     return SEALED + base64.b64encode(nonce + ciphertext).decode()
+
+
+def unseal(sealed: str, sealing_key: bytes) -> bytes:
+    """The content of a sealed keyring, by libsodium."""
+    content = base64.b64decode(sealed.removeprefix(SEALED))
+    return crypto_aead_xchacha20poly1305_ietf_decrypt(content[24:], SEALED.encode(), content[:24], sealing_key)
 
 
 def keyring(*keys: dict[str, Any]) -> str:

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
+class UnknownImage(Exception):
+    """Nothing stands for an image here: its pod waits, as for an image that cannot be pulled."""
+
+
 @dataclass(frozen=True)
 class Image:
     """A root of a container: a directory of its own, or the machine's with files added to it."""
@@ -29,7 +33,8 @@ class Images:
     def find(self, reference: str) -> Image:
         # `auto` is what Istio's injector replaces; the longest name that is part of the reference counts.
         matching = sorted((name for name in self.known if name in reference), key=len)
-        assert matching, f"nothing stands for the image {reference} here; known are {', '.join(self.known)}"
+        if not matching:
+            raise UnknownImage(f"nothing stands for the image {reference}; known are {', '.join(self.known)}")
         return self.known[matching[-1]]
 
 

@@ -21,7 +21,7 @@ from harness.kubernetes import ApiServer
 
 from .container import Container, expand
 from .dns import NameServer
-from .images import Images
+from .images import Images, UnknownImage
 from .objects import Object, get, items, merge, of_pod
 from .services import Services
 from .volumes import MissingObject, Volumes
@@ -331,5 +331,5 @@ class Node:
             try:
                 pod.tick()
                 self.waiting.pop(pod.name, None)
-            except MissingObject as error:
+            except (MissingObject, UnknownImage) as error:
                 self.waiting[pod.name] = str(error)
