@@ -18,7 +18,7 @@ from harness.supervised import supervised
 from operator_terminal import Terminal
 from registry import Registry
 
-pytest_plugins = ["harness.failure_logs"]
+pytest_plugins = ["harness.failure_logs", "envoy_gateway_fixtures"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -20,7 +20,7 @@ DISCOVERY, JWKS = "/.well-known/openid-configuration", "/openid/v1/jwks"
 OURS = (("POST", "/reissue"), ("POST", "/token"), ("GET", DISCOVERY), ("GET", JWKS))
 GUARD = "jwt-reissuer did not handle this request: filter missing, or host not in extra_hosts"
 SECONDS = 20.0
-# On which the gateway's pods end TLS.
+# On which the gateway's pods end TLS, unless a control plane chooses another.
 POD_PORT = 8443
 
 
@@ -35,6 +35,7 @@ class Caller:
     """What the names of its pods begin with."""
     host: str = ISSUER_HOST
     port: int = 443
+    pod_port: int = POD_PORT
 
     def __call__(self, method: str, path: str, headers: client.Headers = (), host: str | None = None) -> client.Response:
         tls = ssl.create_default_context(cafile=str(self.authority.certificate))
@@ -59,7 +60,7 @@ class Caller:
     def every(self) -> list[Caller]:
         """A caller of each pod of the gateway by itself."""
         pods = [each for each in self.cluster.node.pods.values() if each.name.startswith(self.pods) and each.phase == "Running"]
-        return [replace(self, address=each.address, port=POD_PORT) for each in pods]
+        return [replace(self, address=each.address, port=self.pod_port) for each in pods]
 
     def wait_until_it_reissues(self, token: str) -> None:
         """Every pod."""
