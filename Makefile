@@ -8,7 +8,7 @@ VERSIONS ?= 1.36.4 1.38.2 1.39.3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size
+.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-envoy-gateway lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws setup-envoy-gateway preflight-packages judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,10 @@ e2e-aws: preflight-aws setup-aws wasm judge ## the whole walk to AWS, by unmodif
 	@exec $(VENV_PYTHON) tests/aws/namespace.py -c tests/aws/pytest.ini tests/aws $(PYTEST_ARGS)
 	@echo "e2e-aws: passed, with the aws CLI and boto3 against versitygw and MinIO, and a second kube-apiserver"
 
+e2e-envoy-gateway: preflight-packages setup-envoy-gateway wasm cli testing-modules ## docs/envoy-gateway.md on the real controller, a real kube-apiserver and a real Envoy; prints each step
+	@exec $(VENV_PYTHON) tests/packages/namespace.py -c tests/packages/pytest.ini tests/packages/test_envoy_gateway.py tests/packages/test_envoy_gateway_failures.py tests/packages/test_envoy_gateway_tenants.py $(PYTEST_ARGS)
+	@echo "e2e-envoy-gateway: passed, by the chart as it is shipped"
+
 observability: setup-observability wasm ## rules and dashboard: promtool, and a real Prometheus over a real Envoy; WRITE=1 draws docs/operations.svg anew
 	@$(VENV_PYTHON) -m pytest -c tests/observability/pytest.ini tests/observability $(PYTEST_ARGS)
 	@PYTHONPATH=tests/e2e $(VENV_PYTHON) tests/observability/picture.py $(if $(filter 1,$(WRITE)),write)
@@ -176,6 +180,12 @@ setup-peers:
 # First of all, since the builds take minutes.
 preflight-aws:
 	@python3 tests/aws/namespace.py preflight
+
+preflight-packages:
+	@python3 tests/packages/namespace.py preflight
+
+setup-envoy-gateway:
+	@$(SETUP) python envoy kubernetes istiod envoy-gateway package-tools judges-node judges-go judges-java
 
 setup-observability:
 	@$(SETUP) python envoy prometheus
