@@ -33,22 +33,6 @@ def push(registry: Registry) -> str:
     return registry.push_module(installed.module(), MODULE, TAG)
 
 
-@pytest.fixture(scope="module")
-def trapping(release: Release, registry: Registry, steps: Steps) -> Iterator[str]:
-    """The module with a request that brings it down, by an upgrade of the release; the digest of the other one."""
-    good = push(registry)
-    digest = registry.push_module(trap_module(), MODULE, TRAPS)
-    before, began = release.envoys(), time.monotonic()
-    release.upgrade(f"image.module.digest={digest}", f"image.module.tag={TRAPS}")
-    release.wait_until_replaced(before)
-    assert all(trap(release, each) == 503 for each in release.envoys()), "the new module is not in use"
-    steps.say("ok       another module: the Envoys are replaced, and the new ones have it", time.monotonic() - began)
-    yield good
-    before = release.envoys()
-    release.upgrade(f"image.module.digest={good}", f"image.module.tag={TAG}", "envoyGateway.patchPolicy=false")
-    release.wait_until_replaced(before)
-
-
 def statuses(release: Release, pod: Pod, headers: list[tuple[str, str]]) -> list[int]:
     """Of the key set, by one Envoy and each of its workers."""
     caller = next(each for each in release.caller().every() if each.address == pod.address)
@@ -59,6 +43,10 @@ def trap(release: Release, pod: Pod) -> int:
     """Brings down the module in one worker, if it is the one that can be brought down; the status of that request."""
     caller = next(each for each in release.caller().every() if each.address == pod.address)
     return caller("GET", JWKS, TRAP).status
+
+
+def listeners(release: Release, pod: Pod) -> str:
+    return release.admin(pod, "/config_dump?resource=dynamic_listeners")
 
 
 def test_a_running_envoy_goes_on_with_the_old_module_when_only_the_image_changes(release: Release, registry: Registry, steps: Steps) -> None:
@@ -86,49 +74,6 @@ def image(release: Release, url: str, digest: str) -> None:
         for name, value in (("url", url), ("sha256", digest.removeprefix("sha256:")))
     ]
     release.kubectl("patch", "envoyextensionpolicy", RELEASE, "--type=json", "-p", json.dumps(operation))
-
-
-def test_without_a_patch_policy_a_failed_module_stays_down_until_the_configuration_changes(
-    release: Release, trapping: str, steps: Steps
-) -> None:
-    pod = release.envoys()[0]
-    assert set(statuses(release, pod, TRAP)) == {503}
-    time.sleep(SECONDS_OF_PATIENCE)
-    assert set(statuses(release, pod, [])) == {503}
-    release.upgrade("config.ttl=31m")
-    began = time.monotonic()
-    release.caller().wait_until_it_reissues(release.token)
-    assert set(statuses(release, pod, [])) == {200}
-    steps.say("ok       without a patch policy: 503 until the configuration changes, then as before", time.monotonic() - began)
-
-
-def test_with_the_patch_policy_a_module_that_traps_comes_back(release: Release, trapping: str, operator: Terminal, steps: Steps) -> None:
-    operator.run(PAGE.block("--set envoyGateway.patchPolicy=true"))
-    eventually("patched", lambda: release.condition("envoypatchpolicy", RELEASE, "Programmed").get("status") == "True", SECONDS_TO_FOLLOW)
-    pod = release.envoys()[0]
-    eventually("each Envoy has it", lambda: all("FAIL_RELOAD" in listeners(release, each) for each in release.envoys()), SECONDS_TO_FOLLOW)
-    release.caller().wait_until_it_reissues(release.token)
-    assert trap(release, pod) == 503
-    began = time.monotonic()
-    eventually("every worker serves", lambda: set(statuses(release, pod, [])) == {200}, SECONDS_TO_FOLLOW)
-    took = time.monotonic() - began
-    steps.say("ok       with the patch policy: the module traps, and is loaded afresh", took)
-
-
-def listeners(release: Release, pod: Pod) -> str:
-    return release.admin(pod, "/config_dump?resource=dynamic_listeners")
-
-
-def test_a_body_is_read_only_where_the_patch_policy_is(release: Release, trapping: str) -> None:
-    with pytest.raises(AssertionError, match="config.read_forms: needs envoyGateway.patchPolicy"):
-        release.upgrade("config.read_forms=true", "envoyGateway.patchPolicy=false")
-    release.upgrade("config.read_forms=true", "envoyGateway.patchPolicy=true")
-    eventually(
-        "each Envoy may stop after the headers",
-        lambda: all('"allow_on_headers_stop_iteration": true' in listeners(release, each) for each in release.envoys()), SECONDS_TO_FOLLOW,
-    )
-    release.upgrade("config.read_forms=false")
-    release.caller().wait_until_it_reissues(release.token)
 
 
 def test_without_the_policy_the_guard_answers_and_no_token_goes_anywhere(release: Release, steps: Steps) -> None:
@@ -207,3 +152,58 @@ def test_while_the_controller_is_down_everything_goes_on(release: Release, steps
     release.cluster.wait_for("envoy-gateway", namespace=CONTROLLER_NAMESPACE)
     release.caller().wait_until_it_reissues(release.token)
     steps.say("ok       the controller is down: running Envoys go on")
+
+
+@pytest.fixture(scope="module")
+def trapping(release: Release, registry: Registry, steps: Steps) -> Iterator[str]:
+    """The module with a request that brings it down, by an upgrade of the release; the digest of the other one."""
+    good = push(registry)
+    digest = registry.push_module(trap_module(), MODULE, TRAPS)
+    before, began = release.envoys(), time.monotonic()
+    release.upgrade(f"image.module.digest={digest}", f"image.module.tag={TRAPS}")
+    release.wait_until_replaced(before)
+    assert all(trap(release, each) == 503 for each in release.envoys()), "the new module is not in use"
+    steps.say("ok       another module: the Envoys are replaced, and the new ones have it", time.monotonic() - began)
+    yield good
+    before = release.envoys()
+    release.upgrade(f"image.module.digest={good}", f"image.module.tag={TAG}", "envoyGateway.patchPolicy=false")
+    release.wait_until_replaced(before)
+
+
+def test_without_a_patch_policy_a_failed_module_stays_down_until_the_configuration_changes(
+    release: Release, trapping: str, steps: Steps
+) -> None:
+    pod = release.envoys()[0]
+    assert set(statuses(release, pod, TRAP)) == {503}
+    time.sleep(SECONDS_OF_PATIENCE)
+    assert set(statuses(release, pod, [])) == {503}
+    release.upgrade("config.ttl=31m")
+    began = time.monotonic()
+    release.caller().wait_until_it_reissues(release.token)
+    assert set(statuses(release, pod, [])) == {200}
+    steps.say("ok       without a patch policy: 503 until the configuration changes, then as before", time.monotonic() - began)
+
+
+def test_with_the_patch_policy_a_module_that_traps_comes_back(release: Release, trapping: str, operator: Terminal, steps: Steps) -> None:
+    operator.run(PAGE.block("--set envoyGateway.patchPolicy=true"))
+    eventually("patched", lambda: release.condition("envoypatchpolicy", RELEASE, "Programmed").get("status") == "True", SECONDS_TO_FOLLOW)
+    pod = release.envoys()[0]
+    eventually("each Envoy has it", lambda: all("FAIL_RELOAD" in listeners(release, each) for each in release.envoys()), SECONDS_TO_FOLLOW)
+    release.caller().wait_until_it_reissues(release.token)
+    assert trap(release, pod) == 503
+    began = time.monotonic()
+    eventually("every worker serves", lambda: set(statuses(release, pod, [])) == {200}, SECONDS_TO_FOLLOW)
+    took = time.monotonic() - began
+    steps.say("ok       with the patch policy: the module traps, and is loaded afresh", took)
+
+
+def test_a_body_is_read_only_where_the_patch_policy_is(release: Release, trapping: str) -> None:
+    with pytest.raises(AssertionError, match="config.read_forms: needs envoyGateway.patchPolicy"):
+        release.upgrade("config.read_forms=true", "envoyGateway.patchPolicy=false")
+    release.upgrade("config.read_forms=true", "envoyGateway.patchPolicy=true")
+    eventually(
+        "each Envoy may stop after the headers",
+        lambda: all('"allow_on_headers_stop_iteration": true' in listeners(release, each) for each in release.envoys()), SECONDS_TO_FOLLOW,
+    )
+    release.upgrade("config.read_forms=false")
+    release.caller().wait_until_it_reissues(release.token)
