@@ -3,12 +3,13 @@
 SETUP := python3 tools/setup.py
 VENV_PYTHON = "$$($(SETUP) where python)"
 PYTEST_ARGS ?=
+CHART ?= envoy/chart
 # The oldest and two between; the package of 1.38.3 has no V8, that of 1.38.2 has.
 VERSIONS ?= 1.36.4 1.38.2 1.39.3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-envoy-gateway lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws setup-envoy-gateway preflight-packages judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size
+.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-istio e2e-envoy-gateway lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws preflight-packages setup-istio setup-envoy-gateway judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files release-check published-digests github-release lint-workflows
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,53 @@ cli: ## compile the operator's command: build/jwt-reissuer
 	@cargo build --quiet --release --package jwt-reissuer-cli
 	@mkdir -p build && cp "$${CARGO_TARGET_DIR:-target}/release/jwt-reissuer" build/jwt-reissuer.new && mv build/jwt-reissuer.new build/jwt-reissuer
 	@echo "build/jwt-reissuer: $$(build/jwt-reissuer --version)"
+
+image: setup-image ## build the OCI images, without a container engine: build/image; PINNED=1: only by the compiler and the optimizer of a release
+	@python3 tools/image.py build $(if $(filter 1,$(PINNED)),pinned)
+
+image-digests: ## the digests of the images of 'make image', as NAME=DIGEST
+	@python3 tools/image.py digests
+
+image-reproducible: setup-image ## build the images of the commit twice, in two directories with two homes, and compare their digests
+	@python3 tools/reproducible.py
+
+push: ## push the images of 'make image', and read them back; REGISTRY=host/path, OVERWRITE=1 for a trial
+	@$(SETUP) package-tools
+	@python3 tools/push.py '$(REGISTRY)' $(if $(filter 1,$(OVERWRITE)),overwrite)
+
+registry-login: ## log in to a registry with a password from standard input; REGISTRY=host/path REGISTRY_USER=name
+	@$(SETUP) package-tools
+	@"$$($(SETUP) where crane)" auth login "$$(echo '$(REGISTRY)' | cut -d / -f 1)" --username '$(REGISTRY_USER)' --password-stdin
+
+test-image: setup-python image ## push the images to a registry of this machine, read them back and run their programs
+	@$(SETUP) package-tools qemu
+	@$(VENV_PYTHON) -m pytest -c tests/image/pytest.ini tests/image $(PYTEST_ARGS)
+	@echo "test-image: passed, with a registry of this machine"
+
+chart-package: ## package the chart into build/; CHART=directory
+	@$(SETUP) package-tools
+	@mkdir -p build && "$$($(SETUP) where helm)" package '$(CHART)' --destination build
+
+chart-push: ## push the packaged chart as an OCI artifact, to charts/ of a registry; REGISTRY=host/path CHART=directory
+	@$(SETUP) package-tools
+	@helm="$$($(SETUP) where helm)" && package=$$("$$helm" show chart '$(CHART)' | awk '$$1 == "name:" { name = $$2 } $$1 == "version:" { version = $$2 } END { print name "-" version ".tgz" }') && \
+		"$$helm" push $(if $(filter localhost:% 127.0.0.1:%,$(REGISTRY)),--plain-http) "build/$$package" 'oci://$(REGISTRY)/charts'
+
+release-notes: ## the section of a version in CHANGELOG.md; VERSION=0.2.0
+	@python3 tools/release.py notes '$(VERSION)'
+
+release-files: ## the files of a release with their SHA256SUMS: build/release
+	@python3 tools/release.py files
+
+release-check: ## check that a tag is the version's, and the files are those of a commit; TAG=v0.2.0
+	@python3 tools/release.py check '$(TAG)'
+
+published-digests: ## the digests that a registry has of this version, as NAME=DIGEST; REGISTRY=host/path
+	@$(SETUP) package-tools >&2
+	@python3 tools/push.py digests '$(REGISTRY)'
+
+github-release: ## make a GitHub release of a tag with build/release, in the release workflow alone; TAG=v0.2.0
+	gh release create '$(TAG)' --verify-tag --title '$(TAG)' --notes-file build/release/NOTES build/release/*
 
 size: wasm ## what takes the space in the module, by section, crate and function
 	@python3 tools/size.py
@@ -49,7 +97,7 @@ rotate-demo: setup-envoy wasm ## a rotation of the signing key in fast motion, b
 test: test-core test-wasm no-std e2e-quick ## core, host, and a real Envoy with a stand-in for the cluster
 	@echo "test: passed: core, host, the core in wasm and without std, and the quick end-to-end tests; 'make test-all' adds a real kube-apiserver, AWS and alerts"
 
-test-all: lint deny test-core test-wasm no-std e2e e2e-software test-bench vectors observability e2e-aws ## 'test' with every peer real, vectors, alerts, AWS, lint and licences
+test-all: lint lint-workflows deny test-core test-wasm no-std e2e e2e-software test-bench vectors test-image observability e2e-aws ## 'test' with every peer real, vectors, alerts, AWS, lint and licences
 	@echo "test-all: passed; 'make test-release' adds older Envoys, long fuzzing, mutants, hostile load, soak and benches"
 
 test-release: test-all e2e-matrix fuzz mutants miri hostile soak bench ## 'test-all' and what takes hours: older Envoys, fuzzing, mutants, Miri, hostile load, soak, benches
@@ -96,9 +144,13 @@ e2e-aws: preflight-aws setup-aws wasm judge ## the whole walk to AWS, by unmodif
 	@exec $(VENV_PYTHON) tests/aws/namespace.py -c tests/aws/pytest.ini tests/aws $(PYTEST_ARGS)
 	@echo "e2e-aws: passed, with the aws CLI and boto3 against versitygw and MinIO, and a second kube-apiserver"
 
-e2e-envoy-gateway: preflight-packages setup-envoy-gateway wasm cli testing-modules ## docs/envoy-gateway.md on the real controller, a real kube-apiserver and a real Envoy; prints each step
+e2e-envoy-gateway: preflight-packages setup-envoy-gateway wasm cli testing-modules judge ## docs/envoy-gateway.md on the real controller, a real kube-apiserver and a real Envoy; prints each step
 	@exec $(VENV_PYTHON) tests/packages/namespace.py -c tests/packages/pytest.ini tests/packages/test_envoy_gateway.py tests/packages/test_envoy_gateway_failures.py tests/packages/test_envoy_gateway_tenants.py $(PYTEST_ARGS)
 	@echo "e2e-envoy-gateway: passed, by the chart as it is shipped"
+
+e2e-istio: preflight-packages setup-istio wasm cli testing-modules judge ## the chart on a real Istio: docs/istio.md, a shared gateway, an attack, AWS; prints each step
+	@exec $(VENV_PYTHON) tests/packages/namespace.py -c tests/packages/pytest.ini tests/packages/test_cluster.py tests/packages/test_istio.py tests/packages/test_istio_shared.py tests/packages/test_istio_kubernetes_gateway.py $(PYTEST_ARGS)
+	@echo "e2e-istio: passed, on a real istiod, its gateways and a real kube-apiserver"
 
 observability: setup-observability wasm ## rules and dashboard: promtool, and a real Prometheus over a real Envoy; WRITE=1 draws docs/operations.svg anew
 	@$(VENV_PYTHON) -m pytest -c tests/observability/pytest.ini tests/observability $(PYTEST_ARGS)
@@ -121,6 +173,12 @@ lint: setup-python ## formatting and warnings
 	cargo clippy --manifest-path benches/software_crypto/Cargo.toml --target-dir target/testing -- -D warnings
 	$(VENV_PYTHON) -m ruff check --quiet --select F tools tests
 	@echo "lint: formatted, and no warnings"
+
+lint-workflows: ## the workflows of GitHub Actions, by actionlint and zizmor
+	@$(SETUP) package-tools zizmor
+	@"$$($(SETUP) where actionlint)" -color=false .github/workflows/*.yml
+	@"$$($(SETUP) where zizmor)" --offline --no-progress --persona=pedantic .github
+	@echo "lint-workflows: nothing to mend"
 
 deny: ## licences, sources and known vulnerabilities of what is depended on
 	@$(SETUP) cargo-deny
@@ -168,6 +226,9 @@ setup-python:
 setup-wasm:
 	@$(SETUP) wasm-toolchain binaryen
 
+setup-image:
+	@$(SETUP) wasm-toolchain binaryen image-toolchain cargo-cyclonedx
+
 setup-envoy:
 	@$(SETUP) python envoy
 
@@ -186,6 +247,9 @@ preflight-packages:
 
 setup-envoy-gateway:
 	@$(SETUP) python envoy kubernetes istiod envoy-gateway package-tools judges-node judges-go judges-java
+
+setup-istio:
+	@$(SETUP) python envoy kubernetes package-tools istiod versitygw judges-node judges-go judges-java
 
 setup-observability:
 	@$(SETUP) python envoy prometheus

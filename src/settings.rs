@@ -9,6 +9,10 @@ use core::time::Duration;
 
 use crate::json::{Json, Object};
 
+/// Says of a member that this version does not know it: the version that wrote it may have been a later one.
+const NOT_A_SETTING: &str =
+    concat!("is not a setting of version ", env!("CARGO_PKG_VERSION"), "; a later version may know it");
+
 /// What is wrong with a configuration, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -64,10 +68,10 @@ impl<'a> Section<'a> {
         Err(field.error(bounds))
     }
 
-    /// Refuses members that nobody asked for.
+    /// Refuses members that this version does not know: they may be restrictions.
     pub(crate) fn finish(self) -> Result<(), ConfigError> {
         match self.object.iter().find(|(name, _)| !self.asked.contains(name)) {
-            Some((name, _)) => Err(ConfigError::new(self.path_of(name), "is not a setting of this version")),
+            Some((name, _)) => Err(ConfigError::new(self.path_of(name), NOT_A_SETTING)),
             None => Ok(()),
         }
     }

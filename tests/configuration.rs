@@ -84,7 +84,7 @@ fn an_error_names_the_member_by_its_path() {
         ("/audiences", json!(["a", "a"]), "audiences: names an audience twice"),
         ("/audiences", json!(["a", 1]), "audiences[1]: must be a string"),
         ("/extra_hosts", json!(["a:80"]), "extra_hosts[0]: must have a host name"),
-        ("/policies", json!([]), "policies: is not a setting of this version"),
+        ("/policies", json!([]), "policies: is not a setting of version"),
         ("/serve", json!(["keys"]), "serve: takes \"documents\" and \"tokens\""),
         ("/signing_keys/from", json!({}), "signing_keys.from: takes exactly one of"),
         ("/signing_keys/from", json!({ "env": "" }), "signing_keys.from.env: must not be empty"),

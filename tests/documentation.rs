@@ -20,7 +20,8 @@ use jwt_reissuer::config::KeysFrom;
 use serde_json::{Value, json};
 
 const README: &str = include_str!("../README.md");
-const DOCUMENTS: [(&str, &str); 14] = [
+const DOCUMENTS: [(&str, &str); 15] = [
+    ("docs/release.md", include_str!("../docs/release.md")),
     ("docs/operations.md", include_str!("../docs/operations.md")),
     ("docs/performance.md", include_str!("../docs/performance.md")),
     ("docs/vectors.md", include_str!("../docs/vectors.md")),

@@ -120,7 +120,7 @@ fn a_sealing_key_is_named_in_the_configuration_and_stands_in_the_environment_alo
     let inline: fn(&mut Value) = |all| all["signing_keys"]["sealing_key"] = json!({ "inline": OLD });
     assert_eq!(error(inline, Some(OLD)), "signing_keys.sealing_key.env: is missing");
     let more: fn(&mut Value) = |all| all["signing_keys"]["sealing_key"]["x"] = 1.into();
-    assert_eq!(error(more, Some(OLD)), "signing_keys.sealing_key.x: is not a setting of this version");
+    assert!(error(more, Some(OLD)).starts_with("signing_keys.sealing_key.x: is not a setting of version"));
 }
 
 #[test]

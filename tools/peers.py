@@ -230,7 +230,10 @@ ISTIO = GoPeer(
     ("istio.io/istio/pilot/cmd/pilot-discovery", "istio.io/istio/pilot/cmd/pilot-agent", "istio.io/istio/istioctl/cmd/istioctl"),
     "about 6 minutes on 2 cores", package_count=2000, tags="vtprotobuf,disable_pgv",
     variables=(f"istio.io/istio/pkg/version.buildVersion={ISTIO_VERSION}", "istio.io/istio/pkg/version.buildStatus=Clean"),
-    files=(("istio.io/istio", "manifests/charts"), ("istio.io/istio", "tools/packaging/common/envoy_bootstrap.json")),
+    files=(
+        ("istio.io/istio", "manifests/charts"), ("istio.io/istio", "tools/packaging/common/envoy_bootstrap.json"),
+        ("sigs.k8s.io/gateway-api", "config/crd/standard"),
+    ),
 )
 ENVOY_GATEWAY = GoPeer(
     "envoy-gateway", "Envoy Gateway", ("github.com/envoyproxy/gateway/cmd/envoy-gateway",), "about 4 minutes on 2 cores",
@@ -245,7 +248,16 @@ PACKAGE_TOOLS = GoPeer(
     ),
     "about 2 minutes on 2 cores", package_count=900,
 )
+PACKAGE_TOOL_NAMES = ("helm", "kubeconform", "registry", "crane", "actionlint")
 MINIO = GoPeer("minio", "MinIO", ("github.com/minio/minio",), "about 4 minutes on 2 cores", package_count=1300)
+
+
+def package_tool(name: str) -> Path:
+    """One of PACKAGE_TOOL_NAMES."""
+    found = PACKAGE_TOOLS.directory() / name
+    if not found.exists():
+        raise SetupError(f"{name} is not installed: run `python3 tools/setup.py package-tools`")
+    return found
 
 
 # --- Istio's schemas --------------------------------------------------------------------------------------------------
@@ -301,6 +313,28 @@ def install_prometheus() -> Path:
 
     cache.install("prometheus", PROMETHEUS_KEY, build)
     return prometheus("promtool")
+
+
+# --- zizmor -----------------------------------------------------------------------------------------------------------
+
+# Beside tests/requirements.txt: no test but that of the workflows needs it.
+ZIZMOR = "zizmor==1.32.0"
+ZIZMOR_KEY = cache.recipe_hash(["zizmor 1", ZIZMOR])
+
+
+def zizmor_executable() -> Path:
+    return cache.root() / f"zizmor-{ZIZMOR_KEY}" / "bin" / "zizmor"
+
+
+def install_zizmor() -> Path:
+    install_python()
+
+    def build(into: Path) -> None:
+        pip = [str(python_executable()), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile"]
+        cache.run([*pip, "--target", str(into), ZIZMOR], what=ZIZMOR, log=into / "setup.log")
+
+    cache.install("zizmor", ZIZMOR_KEY, build)
+    return zizmor_executable()
 
 
 # --- Go ---------------------------------------------------------------------------------------------------------------

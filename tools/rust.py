@@ -1,5 +1,7 @@
 """Which cargo compiles for which target: the ordinary one where its target is installed, else Debian's.
 
+Releases are compiled by one compiler, RELEASE, so that their digests can be had again.
+
 `rustup target add` is the way on most machines. Where it cannot download, Debian's rustc-web and the sources of std do
 the same: they compile std itself, which takes about a minute.
 """
@@ -20,7 +22,11 @@ from cache import REPOSITORY, SetupError
 WASI = "wasm32-wasip1"
 NO_STD = "x86_64-unknown-none"
 TARGETS = (WASI, NO_STD)
+# Programs for an image, without a C library beside them: rustup's targets bring musl, and rustc its own linker.
+STATIC = {"amd64": "x86_64-unknown-linux-musl", "arm64": "aarch64-unknown-linux-musl"}
+RELEASE = "1.95.0"
 
+CARGO_CYCLONEDX = "0.5.9"
 CARGO_DENY = "0.20.2"
 CARGO_FUZZ = "0.13.1"
 CARGO_MUTANTS = "27.1.0"
@@ -55,9 +61,10 @@ class Toolchain:
 def toolchain(target: str) -> Toolchain:
     """The toolchain for `target`; SetupError when none is installed."""
     choice = _choice()
-    if choice != "debian" and _target_installed(target):
+    static = target in STATIC.values()
+    if (choice != "debian" or static) and _target_installed(target):
         return Toolchain("rustup", "cargo", "rustc", target, _environment(target, _rust_flags(target)), build_std=False)
-    if choice != "rustup" and _debian_installed():
+    if choice != "rustup" and not static and _debian_installed():
         flags = _rust_flags(target)
         if target == WASI:
             flags += ["-L", f"native={DEBIAN_WASI_LIBC}"]
@@ -85,6 +92,45 @@ def install(targets: Sequence[str] = TARGETS) -> None:
     for target in targets:
         chosen = toolchain(target)
         cache.say(f"wasm-toolchain: {target} ready, {_release(chosen.rustc)}{', std from source' if chosen.build_std else ''}")
+
+
+def install_static() -> None:
+    """Makes `toolchain` succeed for all of STATIC. Debian's packages have no std for musl."""
+    missing = [target for target in STATIC.values() if not _target_installed(target)]
+    try:
+        _rustup_add(missing, must=True)
+    except SetupError as error:
+        raise SetupError(f"{error}\nthe programs of the image need: rustup target add {' '.join(missing)}") from None
+    cache.say(f"image-toolchain: {', '.join(STATIC.values())} ready, {_release('rustc')}")
+
+
+def choose_release() -> bool:
+    """Has every later call of cargo and rustc use the compiler RELEASE, and returns whether there is one."""
+    if shutil.which("rustup") and not _runs_release():
+        cache.root().mkdir(parents=True, exist_ok=True)
+        command = ["rustup", "toolchain", "install", RELEASE, "--profile", "minimal"]
+        try:
+            cache.run(command, what=f"Rust {RELEASE}", log=cache.root() / "rustup.log", timeout=NIGHTLY_SECONDS)
+        except SetupError as error:
+            cache.say(f"  {error}")
+    if not _runs_release():
+        return _release("rustc") == f"rustc {RELEASE}"
+    os.environ["RUSTUP_TOOLCHAIN"] = RELEASE
+    return True
+
+
+def _runs_release() -> bool:
+    if shutil.which("rustup") is None:
+        return False
+    return subprocess.run(["rustup", "run", RELEASE, "rustc", "--version"], capture_output=True).returncode == 0
+
+
+def cargo_cyclonedx() -> Path:
+    return _cargo_tool("cargo-cyclonedx", CARGO_CYCLONEDX)
+
+
+def install_cargo_cyclonedx() -> Path:
+    return _cargo_install("cargo-cyclonedx", CARGO_CYCLONEDX, cost="about 2 minutes on 2 cores")
 
 
 def cargo_deny() -> Path:
@@ -158,6 +204,9 @@ def _rust_flags(target: str) -> List[str]:
         flags += ["--cfg", 'cpubits="32"']
         # SHA-2 as loops: 16 KB less of the module; 4.0 us for each KiB that is hashed instead of 3.1, and no difference in signing.
         flags += ["--cfg", 'sha2_backend_soft="compact"']
+    if target in STATIC.values():
+        # rustc's own linker and C library for any machine: no compiler of another language takes part.
+        flags += ["-Clinker=rust-lld", "-Clink-self-contained=yes", "-Ctarget-feature=+crt-static", "-Cstrip=symbols"]
     return flags
 
 

@@ -5,6 +5,7 @@ Without a name it installs all of them. What is there already is left alone, so 
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from typing import Callable, Dict, List
@@ -14,6 +15,7 @@ import cache
 import judges
 import load_generator
 import peers
+import qemu
 import rust
 
 COMPONENTS: Dict[str, Callable[[], object]] = {
@@ -21,6 +23,8 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "envoy": peers.install_envoy,
     "wasm-toolchain": rust.install,
     "binaryen": binaryen.install,
+    "image-toolchain": rust.install_static,
+    "cargo-cyclonedx": rust.install_cargo_cyclonedx,
     "cargo-deny": rust.install_cargo_deny,
     "cargo-fuzz": rust.install_cargo_fuzz,
     "cargo-mutants": rust.install_cargo_mutants,
@@ -30,6 +34,8 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "istiod": peers.ISTIO.install,
     "envoy-gateway": peers.ENVOY_GATEWAY.install,
     "package-tools": peers.PACKAGE_TOOLS.install,
+    "zizmor": peers.install_zizmor,
+    "qemu": qemu.install,
     "prometheus": peers.install_prometheus,
     "wrk": load_generator.install,
     "istio-schemas": peers.install_istio_schemas,
@@ -60,6 +66,8 @@ def where(names: List[str]) -> int:
     paths: Dict[str, Callable[[], object]] = {
         "python": peers.python_executable, "envoy": peers.envoy_executable, "cargo-deny": rust.cargo_deny,
         "prometheus": lambda: peers.prometheus("prometheus"), "promtool": lambda: peers.prometheus("promtool"),
+        "zizmor": peers.zizmor_executable,
+        **{name: functools.partial(peers.package_tool, name) for name in peers.PACKAGE_TOOL_NAMES},
     }
     for name in names:
         if name not in paths:

@@ -36,10 +36,10 @@ SOFTWARE_CRYPTO = REPOSITORY / "build" / "testing" / "software_crypto.wasm"
 LIMIT = 1024 * 1024
 
 
-def build() -> None:
+def build(*arguments: str) -> None:
     started = time.monotonic()
     toolchain = rust.toolchain(rust.WASI)
-    _compile(toolchain, MODULE, LIBRARY, "--package", PACKAGE)
+    _compile(toolchain, MODULE, LIBRARY, "--package", PACKAGE, *arguments)
     content = MODULE.read_bytes()
     print(
         f"{MODULE.relative_to(REPOSITORY)}: {len(content):,} bytes ({len(content) / 1024:.0f} KiB), "

@@ -1,4 +1,4 @@
-//! Where a keyring is read and written: a file, or standard input and output.
+//! Where a keyring is read and written: a file, or standard input and output. A module is written as a file too.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -32,7 +32,7 @@ pub enum Place {
 pub struct KeyringText {
     /// The text of the file, without a line break at its end
     pub text: Zeroizing<Vec<u8>>,
-    /// Whether the private keys in it are ciphertext
+    /// Whether it has no private key but as ciphertext
     pub is_sealed: bool,
 }
 
@@ -178,11 +178,33 @@ fn write_file(path: &Path, content: &[u8], if_exists: IfExists) -> io::Result<()
         Some(_) => fs::rename(&unfinished.0, &target)?,
         None => link(&unfinished.0, &target)?,
     }
-    // The file has been changed: from here on, no error may say that it was not.
+    sync_names(path, directory);
+    Ok(())
+}
+
+/// Writes a file of mode 0644 beside its place and renames it: a reader sees the old file or the new one.
+///
+/// # Errors
+/// Those of the file system. The file of that name is then as it was.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("is no name of a file"))?;
+    let directory = directory_of(path);
+    let unfinished = Unfinished(directory.join(unfinished_name(name.to_os_string())?));
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&unfinished.0)?;
+    file.write_all(content)?;
+    // The umask has no say: Envoy runs as another user.
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.sync_all()?;
+    fs::rename(&unfinished.0, path)?;
+    sync_names(path, directory);
+    Ok(())
+}
+
+/// Makes a renamed file outlast a power failure. The file has been changed: from here on, no error may say that it was not.
+fn sync_names(path: &Path, directory: &Path) {
     if let Err(error) = File::open(directory).and_then(|directory| directory.sync_all()) {
         say(&format!("{} is written, but a power failure may undo that: {error}", path.display()));
     }
-    Ok(())
 }
 
 /// Gives a file a second name. A rename would replace a file that another command has made under that name meanwhile.

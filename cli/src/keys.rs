@@ -2,6 +2,7 @@
 
 mod check;
 mod new;
+mod public;
 mod rotate;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -36,6 +37,8 @@ enum KeysCommand {
     #[command(after_help = EXIT_CODES)]
     Rotate(rotate::Rotate),
     #[command(after_help = EXIT_CODES)]
+    Public(public::Public),
+    #[command(after_help = EXIT_CODES)]
     Check(check::Check),
 }
 
@@ -57,6 +60,7 @@ impl Keys {
         match &self.command {
             KeysCommand::New(command) => command.run(now),
             KeysCommand::Rotate(command) => command.run(now),
+            KeysCommand::Public(command) => command.run(now),
             KeysCommand::Check(command) => command.run(now),
         }
     }

@@ -1,7 +1,8 @@
-//! `jwt-reissuer`, the operator's command: makes, rotates and checks the keyring that gateways sign with.
+//! `jwt-reissuer`, the operator's command: makes, rotates and checks the keyring that gateways sign with, and brings the module
+//! of an image to where Envoy reads it.
 //!
 //! ```text
-//! keys new | rotate | check     keys/        one command each
+//! keys new | rotate | public | check  keys/   one command each
 //!   Place::read, Place::write   files        standard input and output, and files that are replaced whole
 //!   form::open, Form::write     form         JSON, base64 or sealed
 //!   KeyringDocument             document     the members of the JSON document
@@ -9,6 +10,7 @@
 //!   SecretKey::manifest         secret       the Kubernetes Secret that holds a keyring
 //!   gaps::between               gaps         what one keyring after another would break
 //!   KeyTimes::of                key_times    when a key is published, signs and retires
+//! module install                module/      the module, from the image into a volume
 //! any Err(Failure) -> message and exit code  failure
 //! ```
 //!
@@ -23,6 +25,7 @@ mod fresh_key;
 mod gaps;
 mod key_times;
 mod keys;
+mod module;
 mod secret;
 
 use std::process::ExitCode;
@@ -41,11 +44,16 @@ struct CommandLine {
 enum Command {
     /// Makes, rotates and checks keyrings: the keys that gateways sign with
     Keys(keys::Keys),
+    /// Brings the module of the image to where Envoy reads it
+    Module(module::Module),
 }
 
 fn main() -> ExitCode {
-    let CommandLine { command: Command::Keys(keys) } = CommandLine::parse();
-    match keys.run() {
+    let ran = match CommandLine::parse().command {
+        Command::Keys(keys) => keys.run(),
+        Command::Module(module) => module.run(),
+    };
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

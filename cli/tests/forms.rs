@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use command::{
     OTHER_SEALING_KEY, SEALING_KEY, START, base64, directory, document, file, keyring, keys, parsed, pem, private,
-    read, sealed, secret,
+    public, public_pem, read, sealed, secret,
 };
 use p256::pkcs8::EncodePrivateKey as _;
 use serde_json::{Value, json};
@@ -194,4 +194,27 @@ fn a_manifest_is_never_written_over_the_keyring() {
         assert!(ran.err.contains(why), "{ran:?}");
     }
     assert_eq!(read(&old), before);
+}
+
+#[test]
+fn the_public_keyring_has_the_ids_and_times_of_the_private_one_and_no_private_key() {
+    let directory = directory("public");
+    let next = private("key-2", 2, &[("sign_at", START + 30 * 3600)]);
+    let private_keyring = keyring(&[private("key-1", 1, &[]), next, public("key-0", 3, &[("retire_at", START + 3600)])]);
+    let sealed_file = file(&directory, "signing-keys", sealed(&private_keyring));
+    let public_file = directory.join("public").to_str().unwrap().to_string();
+    keys(START, &["public", &sealed_file, "-o", &public_file]).sealing_key(Some(SEALING_KEY)).good();
+    let written = document(&read(&public_file));
+    let expected = json!({ "keys": [
+        public("key-1", 1, &[]), public("key-2", 2, &[("sign_at", START + 30 * 3600)]), public("key-0", 3, &[("retire_at", START + 3600)]),
+    ] });
+    assert_eq!(written, expected);
+    assert!(!String::from_utf8(STANDARD.decode(read(&public_file)).unwrap()).unwrap().contains("PRIVATE"));
+    keys(START, &["check", "--documents-only", &public_file]).good();
+
+    let alone = file(&directory, "alone.pem", pem(1));
+    let of_a_pem = keys(START, &["public", &alone]).good();
+    assert_eq!(document(&of_a_pem.out)["keys"][0]["public_key"], public_pem(1));
+    let refused = keys(START, &["public", &alone, "-o", &alone]).run();
+    assert!(refused.code == Some(2) && refused.err.contains("would replace the private keys"), "{refused:?}");
 }

@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 import pytest
 
-from clients import create_provider, create_role, refusal
+from harness.aws_clients import create_provider, create_role, refusal
 from conftest import AUDIENCE, REISSUER, STS, StartPublicGateway
 from harness import client, installed
 from harness.gateway import Gateway

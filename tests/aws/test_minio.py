@@ -14,7 +14,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from clients import aws, refusal
+from harness.aws_clients import aws, refusal
 from conftest import AUDIENCE, STS, StartPublicGateway
 from harness.gateway import Gateway
 from harness.kubernetes import ApiServer

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clients import iam, refusal, surroundings
+from harness.aws_clients import iam, refusal, surroundings
 from conftest import STS, StartPublicGateway
 from harness import installed
 from harness.gateway import Gateway

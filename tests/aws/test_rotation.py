@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clients import aws, create_provider, create_role
+from harness.aws_clients import aws, create_provider, create_role
 from conftest import STS, StartPublicGateway, start_cluster
 from harness.gateway import Gateway
 from harness.kubernetes import ApiServer

@@ -16,7 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from clients import aws, create_provider, create_role, iam, refusal, surroundings
+from harness.aws_clients import aws, create_provider, create_role, iam, refusal, surroundings
 from conftest import AUDIENCE, REISSUER, STS, StartPublicGateway
 from harness import installed
 from harness.gateway import Gateway

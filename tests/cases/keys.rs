@@ -194,7 +194,11 @@ pub fn bad_configuration(given: &str, expect: &Value) -> Result<(), String> {
         "audiences []" => ("audiences", json!([]), "must not be empty"),
         "ttl 0" => ("ttl", json!("0s"), "must be from 1m to 12h"),
         "ttl > 12 h" => ("ttl", json!("43201s"), "must be from 1m to 12h"),
-        "unknown config member" => ("unknown", json!(true), "is not a setting of this version"),
+        "unknown config member" => {
+            let reason =
+                concat!("is not a setting of version ", env!("CARGO_PKG_VERSION"), "; a later version may know it");
+            ("unknown", json!(true), reason)
+        }
         _ => unknown(given),
     };
     match start_with_member(member, value) {

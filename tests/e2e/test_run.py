@@ -97,7 +97,7 @@ def test_a_configuration_for_documents_alone_needs_no_token(run: Run, tmp_path: 
     ("change", "says"),
     [
         ({"ttl": "a week"}, "ttl: must be a duration"),
-        ({"tll": "6h"}, "tll: is not a setting of this version"),
+        ({"tll": "6h"}, "tll: is not a setting of version"),
         ({"issuer": None}, "issuer: is missing"),
     ],
 )

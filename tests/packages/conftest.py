@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import istio_world
 import namespace
 from cluster.images import Image
 from cluster.world import Cluster
@@ -30,8 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def images() -> dict[str, Image]:
+def images(authority: Authority) -> dict[str, Image]:
     envoy = installed.envoy()
+    # To the programs of the pods our authority is a public one.
+    roots = {"/etc/ssl/certs/ca-certificates.crt": authority.certificate}
     agent = {
         "/usr/local/bin/pilot-agent": installed.istio("pilot-agent"), "/usr/local/bin/envoy": envoy,
         "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json": installed.istio("envoy_bootstrap.json"),
@@ -42,7 +47,8 @@ def images() -> dict[str, Image]:
         "/jwt-reissuer:": Image(("/jwt-reissuer",), {"/jwt-reissuer": installed.cli()}, user=65532),
         # That of the pods that tests ask tokens for.
         "app.example/app": Image(("sleep", "infinity")),
-        "curlimages/curl": Image(("curl",)),
+        "curlimages/curl": Image(("curl",), roots),
+        "amazon/aws-cli": Image(("aws",), {**roots, "/usr/local/bin/aws": Path(sys.executable).parent / "aws"}),
         "kubectl": Image(("/bin/kubectl",), {"/bin/kubectl": installed.kubectl()}, user=65532),
         "envoyproxy/gateway": Image(("/usr/local/bin/envoy-gateway",), {"/usr/local/bin/envoy-gateway": installed.envoy_gateway("envoy-gateway")}, user=65532),
         "envoyproxy/envoy": Image(("/usr/local/bin/envoy",), {"/usr/local/bin/envoy": envoy}, user=65532),
@@ -61,6 +67,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, images: dict[str, Image]) 
 @pytest.fixture(scope="session")
 def steps(pytestconfig: pytest.Config) -> Steps:
     return Steps(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def istio(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, steps: Steps) -> Cluster:
+    """The cluster, with Istio's control plane."""
+    began = time.monotonic()
+    istio_world.install(cluster, tmp_path_factory.mktemp("istio"))
+    steps.title("Istio")
+    steps.say("ok       istiod, installed by its charts", time.monotonic() - began)
+    return cluster
 
 
 @pytest.fixture(scope="session")

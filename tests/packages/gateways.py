@@ -20,8 +20,6 @@ DISCOVERY, JWKS = "/.well-known/openid-configuration", "/openid/v1/jwks"
 OURS = (("POST", "/reissue"), ("POST", "/token"), ("GET", DISCOVERY), ("GET", JWKS))
 GUARD = "jwt-reissuer did not handle this request: filter missing, or host not in extra_hosts"
 SECONDS = 20.0
-# On which the gateway's pods end TLS, unless a control plane chooses another.
-POD_PORT = 8443
 
 
 @dataclass
@@ -35,13 +33,16 @@ class Caller:
     """What the names of its pods begin with."""
     host: str = ISSUER_HOST
     port: int = 443
-    pod_port: int = POD_PORT
+    pod_port: int = 8443
+    """On which the gateway's pods end TLS."""
 
-    def __call__(self, method: str, path: str, headers: client.Headers = (), host: str | None = None) -> client.Response:
+    def __call__(
+        self, method: str, path: str, headers: client.Headers = (), host: str | None = None, body: bytes | None = None
+    ) -> client.Response:
         tls = ssl.create_default_context(cafile=str(self.authority.certificate))
         return client.request(
             self.port, method, path, host=host or self.host, headers=headers, tls=tls, address=self.address, server_name=host or self.host,
-            timeout=5,
+            timeout=5, body=body,
         )
 
     def reissue(self, token: str, path: str = "/reissue") -> client.Response:

@@ -21,6 +21,8 @@ VALUES = {
 def install(cluster: Cluster, directory: Path) -> None:
     """`istio/base` and `istio/istiod`, as the Istio pages say it."""
     charts = installed.istio("charts")
+    # Those of the Gateway API, before istiod looks for them.
+    cluster.kubectl("apply", "--server-side", "-f", installed.istio("standard"))
     cluster.create_namespace(NAMESPACE)
     cluster.helm("install", "istio-base", charts / "base", "--namespace", NAMESPACE)
     values = directory / "istiod.json"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from cluster.world import Cluster
 from harness import installed
@@ -30,7 +32,7 @@ class Terminal:
         for name in ("envoy", "docs"):
             (directory / name).symlink_to(installed.REPOSITORY / name)
 
-    def run(self, block: Block, **substitutes: str) -> str:
+    def run(self, block: Block, substitutes: Mapping[str, str] = MappingProxyType({})) -> str:
         """Runs a block as it stands, but for the given words; returns what it prints."""
         script = block.text
         for word, substitute in substitutes.items():

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import istio_world
 from cluster.node import Pod
 from cluster.world import Cluster
 from gateways import GUARD, ISSUER, ISSUER_HOST, JWKS, Caller, judged, trap_module
@@ -34,15 +33,6 @@ FETCH_FAILED = {(403, "RBAC: access denied")}
 
 
 @pytest.fixture(scope="module")
-def istio(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, steps: Steps) -> Cluster:
-    began = time.monotonic()
-    istio_world.install(cluster, tmp_path_factory.mktemp("istio"))
-    steps.title("docs/istio.md, on a gateway of its own")
-    steps.say("ok       istiod, installed by its charts", time.monotonic() - began)
-    return cluster
-
-
-@pytest.fixture(scope="module")
 def token(istio: Cluster) -> str:
     pod = istio.api.create_pod("payments", "ledger", "ledger-0")
     return istio.api.token("payments", "ledger", [ISSUER], pod=pod)
@@ -53,6 +43,7 @@ def caller(
     istio: Cluster, terminal: Terminal, registry: Registry, authority: Authority, token: str, steps: Steps
 ) -> Caller:
     """The page, until a token is reissued."""
+    steps.title("docs/istio.md, on a gateway of its own")
     digest = registry.push_module(installed.module(), "jwt-reissuer-wasm", "0.2.0")
     terminal.variables |= {"REGISTRY": HOST, "DIGEST": digest}
     service = f"{GATEWAY}.{SPACE}.svc.cluster.local"
@@ -61,7 +52,7 @@ def caller(
         (terminal.directory / name).write_bytes(file.read_bytes())
     for text in ("create namespace", "create secret generic jwt-reissuer-tls", "helm install", "helm test", "loadBalancer"):
         terminal.run(PAGE.block(text))
-    address = istio.service_address(GATEWAY, namespace=SPACE)
+    address = istio.public_address(GATEWAY, namespace=SPACE)
     istio.node.names[ISSUER_HOST] = address
     made = Caller(istio, authority, address, GATEWAY)
     made.wait_until_it_reissues(token)

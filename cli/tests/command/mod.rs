@@ -48,6 +48,13 @@ pub fn keys(now: u64, arguments: &[&str]) -> Call {
     Call { command, input: Vec::new() }
 }
 
+/// `jwt-reissuer module` with these arguments.
+pub fn module(arguments: &[&str]) -> Call {
+    let mut command = Command::new(BINARY);
+    command.arg("module").args(arguments);
+    Call { command, input: Vec::new() }
+}
+
 impl Call {
     pub fn sealing_key(mut self, key: Option<&str>) -> Self {
         if let Some(key) = key {

@@ -67,10 +67,14 @@ kubernetes
 {{- $config := deepCopy .Values.config }}
 {{- $_ := set $config "extra_hosts" (include "jwt-reissuer.extraHosts" . | fromJsonArray) }}
 {{- $keys := $config.signing_keys | default dict }}
-{{- $ours := dict "from" (dict "envoy_cluster" "signing_keys") "sealing_key" (dict "env" "REISSUER_SEALING_KEY") }}
+{{- $ours := dict "from" (dict "envoy_cluster" "signing_keys") }}
+{{- if .Values.sealingKey.secret }}{{ $_ := set $ours "sealing_key" (dict "env" "REISSUER_SEALING_KEY") }}{{ end }}
 {{- $_ := set $config "signing_keys" (mergeOverwrite $ours $keys) }}
 {{- $jwks := dict "envoy_cluster" (include "jwt-reissuer.jwksCluster" .) "authority" "kubernetes.default.svc" "path" "/openid/v1/jwks" }}
 {{- $issuers := $config.trusted_issuers }}
+{{- if eq ($config.serve | default list | join ",") "documents" }}
+{{- $config = omit $config "audiences" "ttl" "trusted_issuers" "claims" }}
+{{- else }}
 {{- if not $issuers }}
 {{- $audiences := .Values.cluster.audiences | default (list .Values.config.issuer) }}
 {{- $issuers = list (dict "name" "kubernetes" "issuer" .Values.cluster.issuer "audiences" $audiences) }}
@@ -80,6 +84,7 @@ kubernetes
 {{- $complete = append $complete (hasKey . "jwks" | ternary . (set . "jwks" $jwks)) }}
 {{- end }}
 {{- $_ := set $config "trusted_issuers" $complete }}
+{{- end }}
 {{- $config | toJson }}
 {{- end }}
 

@@ -14,7 +14,7 @@ ANSWER = (
 
 
 class RecordingUpstream:
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         self.requests: list[bytes] = []
         recorder = self
 
@@ -29,7 +29,7 @@ class RecordingUpstream:
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server((address, 0), Handler)
         self.port: int = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

@@ -20,8 +20,9 @@ class Versitygw:
     It refuses issuers on loopback and private addresses, and any port but 443.
     """
 
-    def __init__(self, supervisor: Supervisor, *, roots: Path | None = None):
+    def __init__(self, supervisor: Supervisor, *, roots: Path | None = None, address: str = "127.0.0.1"):
         self._supervisor = supervisor
+        self._address = address
         self._roots = roots
         self.iam_port, self.s3_port = free_port(), free_port()
         self.access_key, self.secret_key = "root", secrets.token_hex(20)
@@ -44,7 +45,7 @@ class Versitygw:
 
     def endpoints(self) -> dict[str, str]:
         """What points the clients of AWS here; to them it looks like AWS in a region."""
-        iam, s3 = f"http://127.0.0.1:{self.iam_port}", f"http://127.0.0.1:{self.s3_port}"
+        iam, s3 = f"http://{self._address}:{self.iam_port}", f"http://{self._address}:{self.s3_port}"
         return {
             "AWS_ENDPOINT_URL_IAM": iam, "AWS_ENDPOINT_URL_STS": iam, "AWS_ENDPOINT_URL_S3": s3,
             "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION,
@@ -58,7 +59,7 @@ class Versitygw:
         return self._supervisor.start(
             f"versitygw-{name}",
             [
-                str(installed.versitygw()), "--health", HEALTH, "--port", f"127.0.0.1:{port}",
+                str(installed.versitygw()), "--health", HEALTH, "--port", f"{self._address}:{port}",
                 "--access", self.access_key, "--secret", self.secret_key, "--region", REGION, "--debug", *arguments,
             ],
             environment,
@@ -66,5 +67,5 @@ class Versitygw:
 
     def _wait(self, process: Process, port: int) -> None:
         process.wait_until(
-            "healthy", lambda: client.request(port, "GET", HEALTH, host="127.0.0.1").status == 200, READY_SECONDS
+            "healthy", lambda: client.request(port, "GET", HEALTH, host=self._address, address=self._address).status == 200, READY_SECONDS
         )

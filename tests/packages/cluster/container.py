@@ -35,6 +35,7 @@ class Container:
         group = security.get("runAsGroup", user)
         groups = [str(each) for each in {group, security.get("fsGroup", group)}]
         view, script = root / "root", ["set -e"]
+        self._view = view
         if image.root is None:
             for each in ("upper", "work", "root"):
                 (root / each).mkdir(parents=True)
@@ -61,6 +62,8 @@ class Container:
             script += [make, f"mount --bind {source} {target}"]
             if mount.get("readOnly"):
                 script += [f"mount -o remount,bind,ro {target}"]
+        self._made = root / "made"
+        script += [f"touch {self._made}"]
         script += [f'exec chroot --userspec={user}:{group} --groups={",".join(groups)} {view} "$@"']
         command = [*(spec.get("command") or image.entrypoint), *(spec.get("args") or [])]
         self.environment = {"PATH": PATH, "HOME": "/tmp", **environment}
@@ -77,6 +80,11 @@ class Container:
             )
 
     @property
+    def started(self) -> bool:
+        """Whether its root is complete, so that its program runs."""
+        return self._made.exists()
+
+    @property
     def code(self) -> int | None:
         """The exit code, once it has ended."""
         return self._process.poll()
@@ -86,7 +94,8 @@ class Container:
 
     def inside(self) -> list[str]:
         """The command that enters this container's namespaces; the program's own follows."""
-        return ["nsenter", "-t", str(self._first()), "-n", "-m", "-p", "-r", "-w", "env", "-i", *(f"{k}={v}" for k, v in self.environment.items())]
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        return ["nsenter", "-t", str(self._first()), "-n", "-m", "-p", "chroot", str(self._view), "/usr/bin/env", "-i", *variables]
 
     def _first(self) -> int:
         """The process that is the first in there."""

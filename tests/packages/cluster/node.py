@@ -130,6 +130,12 @@ class Pod:
             f"ip -n {self.network} route add default via {namespace.NODE_ADDRESS}",
         ):
             subprocess.run(command.split(), check=True, capture_output=True)
+        # A container runtime lets every user listen on every port.
+        settings = {"net.ipv4.ip_unprivileged_port_start": "0"}
+        settings |= {each["name"]: each["value"] for each in self.spec.get("securityContext", {}).get("sysctls") or []}
+        for name, value in settings.items():
+            path = "/proc/sys/" + name.replace(".", "/")
+            subprocess.run(["ip", "netns", "exec", self.network, "sh", "-c", f"echo {value} > {path}"], check=True)
         (self.directory / "resolv.conf").write_text(
             f"nameserver {namespace.DNS_ADDRESS}\nsearch {self.space}.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}\noptions ndots:5\n"
         )
@@ -169,7 +175,7 @@ class Pod:
         if None not in codes and self.spec.get("restartPolicy") in ("Never", "OnFailure") and self.phase == "Running":
             if not any(codes):
                 self._end("Succeeded")
-        if self.phase == "Pending":
+        if self.phase == "Pending" and all(self.containers[each["name"]].started for each in self.spec["containers"]):
             self.phase = "Running"
 
     def _ended(self, spec: Object, container: Container) -> None:
@@ -198,7 +204,7 @@ class Pod:
 
     def ready(self, spec: Object) -> bool:
         container = self.containers.get(spec["name"])
-        if container is None or container.code is not None:
+        if container is None or container.code is not None or not container.started:
             return False
         if "readinessProbe" not in spec:
             return True
@@ -243,6 +249,8 @@ class Pod:
         for container in reversed(list(self.containers.values())):
             container.stop()
         if self._made_network:
+            # The ends of its connections are on their way, and would be lost with the network.
+            time.sleep(0.2)
             subprocess.run(["ip", "netns", "delete", self.network], capture_output=True)
         shutil.rmtree(self.directory / "roots", ignore_errors=True)
 

@@ -28,6 +28,7 @@ class Services:
         self._targets: dict[Target, list[Target]] = {}
         self._listening: set[Target] = set()
         self._taken: set[str] = set()
+        self._public: dict[str, str] = {}
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
@@ -48,17 +49,24 @@ class Services:
             if address in NO_ADDRESS:
                 continue
             for port in service["spec"].get("ports", []):
-                targets[address, port["port"]] = [each for one in slices for each in targets_of(one, port.get("name", ""))]
-            self._balance(service, address)
+                ready_targets = [each for one in slices for each in targets_of(one, port.get("name", ""))]
+                for each in (address, self._public_address(service)):
+                    if each is not None:
+                        targets[each, port["port"]] = ready_targets
         self._targets, self.addresses = targets, addresses
         for target in targets.keys() - self._listening:
             self._listen(target)
 
-    def _balance(self, service: Object, address: str) -> None:
-        if service["spec"].get("type") == "LoadBalancer" and not service["status"].get("loadBalancer"):
-            metadata = service["metadata"]
+    def _public_address(self, service: Object) -> str | None:
+        """Of a Service of type LoadBalancer, one that is reserved for documentation (RFC 5737): no private one, and nobody's."""
+        if service["spec"].get("type") != "LoadBalancer":
+            return None
+        metadata = service["metadata"]
+        if metadata["uid"] not in self._public:
+            self._public[metadata["uid"]] = f"192.0.2.{10 + len(self._public)}"
             path = f"/api/v1/namespaces/{metadata['namespace']}/services/{metadata['name']}/status"
-            merge(self.api, path, {"status": {"loadBalancer": {"ingress": [{"ip": address}]}}})
+            merge(self.api, path, {"status": {"loadBalancer": {"ingress": [{"ip": self._public[metadata["uid"]]}]}}})
+        return self._public[metadata["uid"]]
 
     def _listen(self, target: Target) -> None:
         address, _ = target

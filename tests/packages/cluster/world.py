@@ -110,7 +110,12 @@ class Cluster:
     def log_tails(self) -> str:
         return "\n".join(f"--- {each.name}\n{each.read_text(errors='replace')[-1500:]}" for each in sorted(self.node.logs.glob("*.log")))
 
-    def service_address(self, name: str, *, namespace: str) -> str:
-        found = self.get("service", name, namespace=namespace)
-        assert found is not None, f"there is no Service {namespace}/{name}"
-        return str(found["spec"]["clusterIP"])
+    def public_address(self, service: str, *, namespace: str) -> str:
+        """Of a Service of type LoadBalancer."""
+
+        def address() -> str | None:
+            found = self.get("service", service, namespace=namespace)
+            ingress = (found or {}).get("status", {}).get("loadBalancer", {}).get("ingress")
+            return str(ingress[0]["ip"]) if ingress else None
+
+        return eventually(f"{service} has an address", address, SECONDS)

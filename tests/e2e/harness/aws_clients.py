@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.versitygw import Versitygw
+from .versitygw import Versitygw
 
 SECONDS = 60.0
 
