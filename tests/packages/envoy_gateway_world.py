@@ -107,7 +107,7 @@ class Release:
         return pod.containers["envoy"].environment
 
     def caller(self) -> Caller:
-        address = self.cluster.service_address(GATEWAY, namespace=self.namespace)
+        address = self.cluster.public_address(GATEWAY, namespace=self.namespace)
         return Caller(self.cluster, self.authority, address, self.pods_begin_with, pod_port=TLS_PORT)
 
     def wait_until_replaced(self, before: list[Pod]) -> None:

@@ -262,7 +262,7 @@ def test_in_the_mode_gateway_namespace_a_tenant_takes_nothing(
     certificate_of_gateway(authority, space, operator.directory)
     operator.variables["DIGEST"] = registry.push_module(installed.module(), "jwt-reissuer-wasm", "0.2.0")
     for text in ("create secret generic jwt-reissuer-sealing-key", "create secret generic jwt-reissuer-tls", "helm install", "helm test"):
-        operator.run(PAGE.block(text), **{CONTROLLER_NAMESPACE: space})
+        operator.run(PAGE.block(text), {CONTROLLER_NAMESPACE: space})
     moved = Release(tenant, space, authority, release.token, gateway_namespace_mode=True)
     moved.caller().wait_until_it_reissues(moved.token)
     steps.say("ok       a pod's token is reissued by each Envoy, in the release's own namespace")
