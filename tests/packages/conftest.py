@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import time
@@ -21,7 +22,7 @@ from harness.supervised import supervised
 from operator_terminal import Terminal
 from registry import Registry
 
-pytest_plugins = ["harness.failure_logs"]
+pytest_plugins = ["harness.failure_logs", "envoy_gateway_fixtures"]
 
 IMAGES = installed.REPOSITORY / "build" / "image"
 VERSION = "0.2.0"
@@ -32,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
         try:
             probe.bind((namespace.NODE_ADDRESS, 0))
         except OSError:
-            raise pytest.UsageError("there is no bridge for pods here: run `make e2e-packages`, or python tests/packages/namespace.py") from None
+            raise pytest.UsageError("there is no bridge for pods here: run `make e2e-kubernetes`, or python tests/packages/namespace.py") from None
 
 
 @pytest.fixture(scope="session")
@@ -40,22 +41,28 @@ def images(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> di
     envoy = installed.envoy()
     # To the programs of the pods our authority is a public one.
     roots = {"/etc/ssl/certs/ca-certificates.crt": authority.certificate}
-    agent = {
-        "/usr/local/bin/pilot-agent": installed.istio("pilot-agent"), "/usr/local/bin/envoy": envoy,
-        "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json": installed.istio("envoy_bootstrap.json"),
-    }
-    return {
-        "pilot": Image(("/usr/local/bin/pilot-discovery",), {"/usr/local/bin/pilot-discovery": installed.istio("pilot-discovery")}, user=1337),
-        "proxyv2": Image(("/usr/local/bin/pilot-agent",), agent, user=1337),
+    known = {
         "/jwt-reissuer:": unpacked(IMAGES, f"jwt-reissuer:{VERSION}", "amd64", tmp_path_factory.mktemp("image")),
         # That of the pods that tests ask tokens for.
         "app.example/app": Image(("sleep", "infinity")),
         "curlimages/curl": Image(("curl",), roots),
         "amazon/aws-cli": Image(("aws",), {**roots, "/usr/local/bin/aws": Path(sys.executable).parent / "aws"}),
         "kubectl": Image(("/bin/kubectl",), {"/bin/kubectl": installed.kubectl()}, user=65532),
-        "envoyproxy/gateway": Image(("/usr/local/bin/envoy-gateway",), {"/usr/local/bin/envoy-gateway": installed.envoy_gateway("envoy-gateway")}, user=65532),
         "envoyproxy/envoy": Image(("/usr/local/bin/envoy",), {"/usr/local/bin/envoy": envoy}, user=65532),
     }
+    # A control plane that is not installed has no tests in this run.
+    with contextlib.suppress(FileNotFoundError):
+        agent = {
+            "/usr/local/bin/pilot-agent": installed.istio("pilot-agent"), "/usr/local/bin/envoy": envoy,
+            "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json": installed.istio("envoy_bootstrap.json"),
+        }
+        pilot = {"/usr/local/bin/pilot-discovery": installed.istio("pilot-discovery")}
+        known["pilot"] = Image(("/usr/local/bin/pilot-discovery",), pilot, user=1337)
+        known["proxyv2"] = Image(("/usr/local/bin/pilot-agent",), agent, user=1337)
+    with contextlib.suppress(FileNotFoundError):
+        controller = {"/usr/local/bin/envoy-gateway": installed.envoy_gateway("envoy-gateway")}
+        known["envoyproxy/gateway"] = Image(("/usr/local/bin/envoy-gateway",), controller, user=65532)
+    return known
 
 
 @pytest.fixture(scope="session")
