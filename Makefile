@@ -95,12 +95,12 @@ rotate-demo: setup-envoy wasm ## a rotation of the signing key in fast motion, b
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) rotation_demo.py
 
 test: test-core test-wasm no-std e2e-quick ## core, host, and a real Envoy with a stand-in for the cluster
-	@echo "test: passed: core, host, the core in wasm and without std, and the quick end-to-end tests; 'make test-all' adds a real kube-apiserver, AWS and alerts"
+	@echo "test: passed: core, host, the core in wasm and without std, and the quick end-to-end tests; 'make test-all' adds a real kube-apiserver, Istio, Envoy Gateway, AWS and alerts"
 
-test-all: lint lint-workflows deny test-core test-wasm no-std e2e e2e-software test-bench vectors test-image observability e2e-aws ## 'test' with every peer real, vectors, alerts, AWS, lint and licences
-	@echo "test-all: passed; 'make test-release' adds older Envoys, long fuzzing, mutants, hostile load, soak and benches"
+test-all: lint lint-workflows deny test-core test-wasm no-std e2e test-bench vectors test-image observability e2e-aws e2e-kubernetes e2e-istio e2e-envoy-gateway ## 'test' with every peer real: kube-apiserver, AWS, Istio, Envoy Gateway; vectors, alerts, images, lint and licences
+	@echo "test-all: passed; 'make test-release' adds older Envoys, software crypto, long fuzzing, mutants, hostile load, soak and benches"
 
-test-release: test-all matrix e2e-matrix fuzz mutants miri hostile soak bench ## 'test-all' and what takes hours: older Envoys, fuzzing, mutants, Miri, hostile load, soak, benches
+test-release: test-all matrix e2e-software e2e-matrix fuzz mutants miri hostile soak bench ## 'test-all' and what takes hours: older Envoys, fuzzing, mutants, Miri, hostile load, soak, benches
 	@echo "test-release: passed"
 
 test-core: ## tests that need no server

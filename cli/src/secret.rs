@@ -25,7 +25,7 @@ impl FromStr for SecretKey {
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let mut parts = text.split('/').map(str::to_string);
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(namespace), Some(name), Some(key), None) if [&namespace, &name, &key].into_iter().all(is_name) => {
+            (Some(namespace), Some(name), Some(key), None) if [&namespace, &name, &key].into_iter().all(|part| is_name(part)) => {
                 Ok(Self { namespace, name, key })
             }
             _ => Err("must be NAMESPACE/NAME/KEY, such as istio-ingress/jwt-reissuer-signing-keys/signing-keys"),
@@ -48,7 +48,7 @@ impl SecretKey {
 }
 
 /// Whether a text has the characters of names in Kubernetes alone.
-fn is_name(text: &String) -> bool {
+fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(allowed)
 }

@@ -200,7 +200,8 @@ fn a_manifest_is_never_written_over_the_keyring() {
 fn the_public_keyring_has_the_ids_and_times_of_the_private_one_and_no_private_key() {
     let directory = directory("public");
     let next = private("key-2", 2, &[("sign_at", START + 30 * 3600)]);
-    let private_keyring = keyring(&[private("key-1", 1, &[]), next, public("key-0", 3, &[("retire_at", START + 3600)])]);
+    let private_keyring =
+        keyring(&[private("key-1", 1, &[]), next, public("key-0", 3, &[("retire_at", START + 3600)])]);
     let sealed_file = file(&directory, "signing-keys", sealed(&private_keyring));
     let public_file = directory.join("public").to_str().unwrap().to_string();
     keys(START, &["public", &sealed_file, "-o", &public_file]).sealing_key(Some(SEALING_KEY)).good();

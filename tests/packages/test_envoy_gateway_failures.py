@@ -14,7 +14,6 @@ from cluster.objects import Object
 from envoy_gateway_fixtures import PAGE
 from envoy_gateway_world import CONTROLLER_NAMESPACE, GUARDED, NO_MODULE, RELEASE, SECONDS_TO_FOLLOW, Release, running
 from gateways import JWKS, trap_module
-from harness import installed
 from harness.processes import eventually
 from harness.steps import Steps
 from operator_terminal import Terminal
@@ -30,7 +29,7 @@ CONNECTIONS = 21
 
 def push(registry: Registry) -> str:
     """The module as it is shipped; the digest."""
-    return registry.push_module(installed.module(), MODULE, TAG)
+    return registry.publish()["jwt-reissuer-wasm"]
 
 
 def statuses(release: Release, pod: Pod, headers: list[tuple[str, str]]) -> list[int]:

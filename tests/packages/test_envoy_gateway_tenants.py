@@ -20,7 +20,7 @@ from envoy_gateway_world import (
     CONTROLLER_NAMESPACE, GATEWAY, NO_MODULE, RELEASE, SEALING_KEY, SECONDS_TO_FOLLOW, Release, certificate_of_gateway, install_controller,
 )
 from gateways import ISSUER_HOST
-from harness import client, installed
+from harness import client
 from harness.pki import Authority
 from harness.processes import eventually
 from harness.signing_keys import rsa_key
@@ -205,7 +205,7 @@ def test_a_tenants_proxy_takes_the_secrets_of_the_controllers_namespace(release:
 def test_a_tenants_policy_can_take_the_filter_down(
     release: Release, tenant: Cluster, registry: Registry, operator: Terminal, steps: Steps
 ) -> None:
-    registry.push_module(installed.module(), "jwt-reissuer-wasm", "0.2.0")
+    registry.publish()["jwt-reissuer-wasm"]
     own_gateway(release)
     wrong = [
         {"name": f"wrong-{number}", "code": {"type": "Image", "image": {"url": f"{HOST}/jwt-reissuer-wasm:0.2.0", "sha256": f"a{number:063x}"}}}
@@ -260,7 +260,7 @@ def test_in_the_mode_gateway_namespace_a_tenant_takes_nothing(
     space = "reissuer"
     tenant.create_namespace(space)
     certificate_of_gateway(authority, space, operator.directory)
-    operator.variables["DIGEST"] = registry.push_module(installed.module(), "jwt-reissuer-wasm", "0.2.0")
+    operator.variables["DIGEST"] = registry.publish()["jwt-reissuer-wasm"]
     for text in ("create secret generic jwt-reissuer-sealing-key", "create secret generic jwt-reissuer-tls", "helm install", "helm test"):
         operator.run(PAGE.block(text), {CONTROLLER_NAMESPACE: space})
     moved = Release(tenant, space, authority, release.token, gateway_namespace_mode=True)

@@ -194,12 +194,13 @@ class Pod:
             container.stop()
 
     def _start(self, spec: Object) -> None:
-        image = self.node.images.find(spec["image"])
+        # Both may be missing yet, and then nothing is begun.
+        image, environment = self.node.images.find(spec["image"]), self.environment(spec)
         root = self.directory / "roots" / f"{spec['name']}-{self.restarts.get(spec['name'], 0)}"
         root.mkdir(parents=True)
         self.containers[spec["name"]] = Container(
             spec, self.spec, image, root=root, network=self.network, etc=self.directory, volume=self.volumes.path,
-            environment=self.environment(spec), log=self.node.logs / f"{self.space}.{self.name}.{spec['name']}.log",
+            environment=environment, log=self.node.logs / f"{self.space}.{self.name}.{spec['name']}.log",
         )
 
     def ready(self, spec: Object) -> bool:
