@@ -24,9 +24,9 @@ from harness.stand_in_server import StandInApiServer
 PAGE = installed.REPOSITORY / "docs" / "older-envoys.md"
 BEGIN, END = "<!-- written by make matrix -->\n", "<!-- to here -->\n"
 AUDIENCE = "https://reissuer.example.com"
-# The control planes that ship each Envoy: Envoy Gateway by its source, Istio by its release notes.
+# The control planes that ship each Envoy: Envoy Gateway by its source, Istio as inferred from its releases.
 SHIPPED_WITH = {
-    "1.36": ("1.28", "1.6"), "1.37": ("1.29", "1.7"), "1.38": ("1.30", "1.8"), "1.39": ("1.31", "1.9"), "1.40": ("-", "-"),
+    "1.36": ("1.28", "-"), "1.37": ("1.29", "1.7"), "1.38": ("1.30", "1.8"), "1.39": ("1.31", "1.9"), "1.40": ("-", "-"),
 }
 FORM = ("Content-Type", "application/x-www-form-urlencoded")
 Prepare = Callable[[Gateway], None]
@@ -142,7 +142,7 @@ def rendered(results: dict[str, dict[str, str]]) -> str:
     short = [".".join(version.split(".")[:2]) for version in versions]
     lines = [
         "| | " + " | ".join(versions) + " |", "|---" * (len(versions) + 1) + "|",
-        "| Istio that ships it | " + " | ".join(SHIPPED_WITH[each][0] for each in short) + " |",
+        "| Istio that ships it (inferred) | " + " | ".join(SHIPPED_WITH[each][0] for each in short) + " |",
         "| Envoy Gateway that ships it | " + " | ".join(SHIPPED_WITH[each][1] for each in short) + " |",
         *(f"| {name} | " + " | ".join(results[version][name] for version in versions) + " |" for name in PROBES),
     ]
