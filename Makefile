@@ -9,7 +9,7 @@ VERSIONS ?= 1.36.4 1.38.2 1.39.3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-kubernetes e2e-istio e2e-envoy-gateway matrix lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws preflight-packages setup-kubernetes setup-istio setup-envoy-gateway judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files release-check published-digests github-release lint-workflows
+.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-kubernetes e2e-istio e2e-envoy-gateway cluster cluster-shell matrix lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws preflight-packages setup-kubernetes setup-istio setup-envoy-gateway judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files release-check published-digests github-release lint-workflows
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -163,6 +163,13 @@ e2e-envoy-gateway: preflight-packages setup-envoy-gateway image cli testing-modu
 e2e-istio: preflight-packages setup-istio image cli testing-modules judge ## the chart on a real Istio: docs/istio.md, a shared gateway, an attack, AWS; prints each step
 	@exec $(VENV_PYTHON) tests/packages/namespace.py -c tests/packages/pytest.ini tests/packages/test_istio.py tests/packages/test_istio_shared.py tests/packages/test_istio_kubernetes_gateway.py $(PYTEST_ARGS)
 	@echo "e2e-istio: passed, on a real istiod, its gateways and a real kube-apiserver"
+
+cluster: preflight-packages setup-$(or $(WITH),kubernetes) image cli ## a cluster on this machine to try the chart on, until Ctrl-C; WITH=istio, WITH=envoy-gateway
+	@exec $(VENV_PYTHON) tests/packages/up.py $(or $(WITH),kubernetes)
+
+cluster-shell: ## enter the cluster of 'make cluster', with kubectl, helm and jwt-reissuer; RUN='command' for one command
+	@pid=$$(pgrep -n -f '[p]ackages/up.py inside') || { echo "no cluster is up: run 'make cluster'"; exit 1; }; \
+		exec nsenter -t "$$pid" -n -m -p --wd="$$PWD" bash -c '. run/cluster/env; $(or $(RUN),exec bash)'
 
 observability: setup-observability wasm ## rules and dashboard: promtool, and a real Prometheus over a real Envoy; WRITE=1 draws docs/operations.svg anew
 	@$(VENV_PYTHON) -m pytest -c tests/observability/pytest.ini tests/observability $(PYTEST_ARGS)

@@ -53,6 +53,7 @@ def unpacked(layout: Path, name: str, architecture: str, into: Path) -> Image:
     if "manifests" in manifest:
         chosen = next(each for each in manifest["manifests"] if each.get("platform", {}).get("architecture") == architecture)
         manifest = read(chosen["digest"])
+    into.mkdir(parents=True, exist_ok=True)
     into.chmod(0o755)
     for layer in manifest["layers"]:
         with tarfile.open(blob(layer["digest"])) as content:
