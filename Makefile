@@ -9,7 +9,7 @@ VERSIONS ?= 1.36.4 1.38.2 1.39.3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-kubernetes e2e-istio lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws preflight-packages setup-kubernetes setup-istio judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files release-check published-digests github-release lint-workflows
+.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-kubernetes e2e-istio e2e-envoy-gateway lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws preflight-packages setup-kubernetes setup-istio setup-envoy-gateway judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files release-check published-digests github-release lint-workflows
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -148,6 +148,10 @@ e2e-kubernetes: preflight-packages setup-kubernetes image cli judge ## the chart
 	@exec $(VENV_PYTHON) tests/packages/namespace.py -c tests/packages/pytest.ini tests/packages/test_cluster.py tests/packages/test_envoy.py $(PYTEST_ARGS)
 	@echo "e2e-kubernetes: passed, on a real Envoy and a real kube-apiserver"
 
+e2e-envoy-gateway: preflight-packages setup-envoy-gateway image cli testing-modules judge ## docs/envoy-gateway.md on the real controller, a real kube-apiserver and a real Envoy; prints each step
+	@exec $(VENV_PYTHON) tests/packages/namespace.py -c tests/packages/pytest.ini tests/packages/test_envoy_gateway.py tests/packages/test_envoy_gateway_failures.py tests/packages/test_envoy_gateway_tenants.py $(PYTEST_ARGS)
+	@echo "e2e-envoy-gateway: passed, by the chart as it is shipped"
+
 e2e-istio: preflight-packages setup-istio image cli testing-modules judge ## the chart on a real Istio: docs/istio.md, a shared gateway, an attack, AWS; prints each step
 	@exec $(VENV_PYTHON) tests/packages/namespace.py -c tests/packages/pytest.ini tests/packages/test_istio.py tests/packages/test_istio_shared.py tests/packages/test_istio_kubernetes_gateway.py $(PYTEST_ARGS)
 	@echo "e2e-istio: passed, on a real istiod, its gateways and a real kube-apiserver"
@@ -247,6 +251,9 @@ preflight-packages:
 
 setup-kubernetes:
 	@$(SETUP) python envoy kubernetes package-tools judges-node judges-go judges-java
+
+setup-envoy-gateway:
+	@$(SETUP) python envoy kubernetes istiod envoy-gateway package-tools judges-node judges-go judges-java
 
 setup-istio:
 	@$(SETUP) python envoy kubernetes package-tools istiod versitygw judges-node judges-go judges-java

@@ -21,7 +21,7 @@ from harness.supervised import supervised
 from operator_terminal import Terminal
 from registry import Registry
 
-pytest_plugins = ["harness.failure_logs"]
+pytest_plugins = ["harness.failure_logs", "envoy_gateway_fixtures"]
 
 IMAGES = installed.REPOSITORY / "build" / "image"
 VERSION = "0.2.0"

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
 from harness import namespaces  # noqa: E402  (the harness lies in another directory)
 
-BRIDGE = "pods"
+BRIDGE, BRIDGE_ADDRESS = "pods", "02:00:0a:00:00:01"
 NODE_ADDRESS = "10.0.0.1"
 KUBERNETES_ADDRESS = "10.96.0.1"
 DNS_ADDRESS = "10.96.0.10"
@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> int:
 
 def furnish() -> None:
     namespaces.add_addresses([KUBERNETES_ADDRESS, DNS_ADDRESS])
-    namespaces.run("ip", "link", "add", BRIDGE, "type", "bridge")
+    # With an address of its own: a bridge without one takes another whenever a pod comes or goes, and running pods lose their way to it.
+    namespaces.run("ip", "link", "add", BRIDGE, "address", BRIDGE_ADDRESS, "type", "bridge")
     namespaces.run("ip", "address", "add", f"{NODE_ADDRESS}/24", "dev", BRIDGE)
     namespaces.run("ip", "link", "set", BRIDGE, "up")
     # `ip netns` keeps its names there, and they are for this run alone.

@@ -1,9 +1,9 @@
-{{/* What a gateway's pods mount: keyring, SDS files, the listener's certificate, and what they need of the API server. */}}
+{{/* What a gateway's pods mount: keyring, SDS files, what they need of the API server, and the certificate, unless a controller brings it. */}}
 {{- define "jwt-reissuer.volumeMounts" -}}
 - { name: jwt-reissuer-keys, mountPath: /etc/jwt-reissuer/keys, readOnly: true }
 - { name: jwt-reissuer-sds, mountPath: /etc/jwt-reissuer/sds, readOnly: true }
 - { name: jwt-reissuer-kubernetes, mountPath: /etc/jwt-reissuer/kubernetes, readOnly: true }
-{{- if .Values.tls.secret }}
+{{- if and .Values.tls.secret (ne .Values.mode "envoy-gateway") }}
 - { name: jwt-reissuer-tls, mountPath: /etc/jwt-reissuer/tls, readOnly: true }
 {{- end }}
 {{- end }}
@@ -21,7 +21,7 @@
     {{- if eq .Values.cluster.access "token" }}
     - serviceAccountToken: { path: token, expirationSeconds: 3600 }
     {{- end }}
-{{- if .Values.tls.secret }}
+{{- if and .Values.tls.secret (ne .Values.mode "envoy-gateway") }}
 - name: jwt-reissuer-tls
   secret: { secretName: {{ .Values.tls.secret }} }
 {{- end }}
@@ -94,6 +94,8 @@ automountServiceAccountToken: false
 {{ .Values.test.address }}
 {{- else if or (eq .Values.mode "envoy") (and (eq .Values.mode "istio") .Values.istio.gateway.create) -}}
 {{ include "jwt-reissuer.gatewayName" . }}.{{ .Release.Namespace }}.svc.cluster.local:443
+{{- else if and (eq .Values.mode "envoy-gateway") .Values.envoyGateway.gateway.create -}}
+{{ include "jwt-reissuer.gatewayName" . }}.{{ include "jwt-reissuer.proxyNamespace" . }}.svc.cluster.local:443
 {{- else -}}
 {{ include "jwt-reissuer.issuerHost" . }}:443
 {{- end }}

@@ -21,7 +21,16 @@ gateway.networking.k8s.io/gateway-name: {{ .Values.istio.gateway.targetRef }}
 {{- end }}
 
 {{- define "jwt-reissuer.gatewayName" -}}
+{{- if and (eq .Values.mode "envoy-gateway") (not .Values.envoyGateway.gateway.create) -}}
+{{ required "envoyGateway.gateway.name: name the existing Gateway" .Values.envoyGateway.gateway.name }}
+{{- else -}}
 {{ include "jwt-reissuer.name" . }}-gateway
+{{- end }}
+{{- end }}
+
+{{/* Where Envoy Gateway runs the Envoys. */}}
+{{- define "jwt-reissuer.proxyNamespace" -}}
+{{ .Values.envoyGateway.proxyNamespace | default .Release.Namespace }}
 {{- end }}
 
 {{- define "jwt-reissuer.issuerHost" -}}
@@ -35,8 +44,10 @@ gateway.networking.k8s.io/gateway-name: {{ .Values.istio.gateway.targetRef }}
 
 {{- define "jwt-reissuer.extraHosts" -}}
 {{- $hosts := list }}
-{{- if or (eq .Values.mode "envoy") (and (eq .Values.mode "istio") .Values.istio.gateway.create) }}
-{{- $service := printf "%s.%s" (include "jwt-reissuer.gatewayName" .) .Release.Namespace }}
+{{- $own := or (eq .Values.mode "envoy") (and (eq .Values.mode "istio") .Values.istio.gateway.create) (and (eq .Values.mode "envoy-gateway") .Values.envoyGateway.gateway.create) }}
+{{- if $own }}
+{{- $namespace := eq .Values.mode "envoy-gateway" | ternary (include "jwt-reissuer.proxyNamespace" .) .Release.Namespace }}
+{{- $service := printf "%s.%s" (include "jwt-reissuer.gatewayName" .) $namespace }}
 {{- $hosts = list $service (printf "%s.svc" $service) (printf "%s.svc.cluster.local" $service) }}
 {{- end }}
 {{- concat $hosts (.Values.config.extra_hosts | default list) | uniq | toJson }}

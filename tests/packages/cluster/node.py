@@ -51,8 +51,9 @@ class Pod:
         self.passed: set[str] = set()
         """Init containers that have ended well, or sidecars that have started."""
         self._made_network = False
-        self._renewed = self._restarted = self._probed = 0.0
-        self._ready: dict[str, bool] = {}
+        self._renewed = self._restarted = 0.0
+        self._probes: dict[str, tuple[float, bool]] = {}
+        """When each container was last probed, and with what outcome."""
         self._told: Object = {}
         self.phase = "Pending"
 
@@ -207,10 +208,11 @@ class Pod:
             return False
         if "readinessProbe" not in spec:
             return True
-        if time.monotonic() - self._probed > SECONDS_BETWEEN_PROBES or spec["name"] not in self._ready:
-            self._probed = time.monotonic()
-            self._ready[spec["name"]] = container.passes(spec["readinessProbe"], self.address)
-        return self._ready[spec["name"]]
+        probed, outcome = self._probes.get(spec["name"], (0.0, False))
+        if time.monotonic() - probed > SECONDS_BETWEEN_PROBES:
+            outcome = container.passes(spec["readinessProbe"], self.address)
+            self._probes[spec["name"]] = time.monotonic(), outcome
+        return outcome
 
     def _tell(self) -> None:
         """Writes the pod's status, where it is another than before."""
