@@ -240,7 +240,7 @@ setup-quick:
 	@$(SETUP) python envoy judges-node
 
 setup-peers:
-	@$(SETUP) python envoy kubernetes istio-schemas judges-node
+	@$(SETUP) python envoy kubernetes judges-node
 
 # First of all, since the builds take minutes.
 preflight-aws:
