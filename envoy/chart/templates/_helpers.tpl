@@ -83,7 +83,7 @@ kubernetes
 {{- end }}
 {{- $complete := list }}
 {{- range $issuers }}
-{{- $complete = append $complete (hasKey . "jwks" | ternary . (set . "jwks" $jwks)) }}
+{{- $complete = append $complete (merge (deepCopy .) (dict "jwks" (hasKey . "jwks" | ternary .jwks $jwks))) }}
 {{- end }}
 {{- $_ := set $config "trusted_issuers" $complete }}
 {{- end }}
