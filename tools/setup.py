@@ -17,6 +17,7 @@ import load_generator
 import peers
 import qemu
 import rust
+import schemas
 
 COMPONENTS: Dict[str, Callable[[], object]] = {
     "python": peers.install_python,
@@ -38,7 +39,7 @@ COMPONENTS: Dict[str, Callable[[], object]] = {
     "qemu": qemu.install,
     "prometheus": peers.install_prometheus,
     "wrk": load_generator.install,
-    "istio-schemas": peers.install_istio_schemas,
+    "package-schemas": schemas.install,
     "judges-node": judges.install_node,
     "judges-go": judges.GO.install,
     "judges-java": judges.install_java,

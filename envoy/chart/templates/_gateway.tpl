@@ -3,9 +3,13 @@
 - { name: jwt-reissuer-keys, mountPath: /etc/jwt-reissuer/keys, readOnly: true }
 - { name: jwt-reissuer-sds, mountPath: /etc/jwt-reissuer/sds, readOnly: true }
 - { name: jwt-reissuer-kubernetes, mountPath: /etc/jwt-reissuer/kubernetes, readOnly: true }
-{{- if and .Values.tls.secret (ne .Values.mode "envoy-gateway") }}
+{{- if ne .Values.mode "envoy-gateway" }}
 - { name: jwt-reissuer-tls, mountPath: /etc/jwt-reissuer/tls, readOnly: true }
 {{- end }}
+{{- end }}
+
+{{- define "jwt-reissuer.certificate" -}}
+{{ required "tls.secret: name the Secret with the certificate of the issuer's host" .Values.tls.secret }}
 {{- end }}
 
 {{- define "jwt-reissuer.volumes" -}}
@@ -21,9 +25,9 @@
     {{- if eq .Values.cluster.access "token" }}
     - serviceAccountToken: { path: token, expirationSeconds: 3600 }
     {{- end }}
-{{- if and .Values.tls.secret (ne .Values.mode "envoy-gateway") }}
+{{- if ne .Values.mode "envoy-gateway" }}
 - name: jwt-reissuer-tls
-  secret: { secretName: {{ .Values.tls.secret }} }
+  secret: { secretName: {{ include "jwt-reissuer.certificate" . }} }
 {{- end }}
 {{- end }}
 
@@ -76,6 +80,7 @@ spec:
 {{- end }}
 
 {{- define "jwt-reissuer.placement" -}}
+automountServiceAccountToken: false
 {{- with .Values.gateway.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -85,7 +90,6 @@ tolerations: {{- toYaml . | nindent 0 }}
 {{- with .Values.gateway.topologySpreadConstraints }}
 topologySpreadConstraints: {{- toYaml . | nindent 0 }}
 {{- end }}
-automountServiceAccountToken: false
 {{- end }}
 
 {{/* Where `helm test` reaches the gateway inside the cluster, as host:port. */}}

@@ -16,7 +16,9 @@ app.kubernetes.io/component: gateway
 {{- else if .Values.istio.gateway.targetRef -}}
 gateway.networking.k8s.io/gateway-name: {{ .Values.istio.gateway.targetRef }}
 {{- else -}}
-{{ required "istio.gateway.labels: name the labels of the existing gateway's pods" .Values.istio.gateway.labels | toYaml }}
+{{- /* `required` takes an empty map, and an empty selector means every pod of the namespace. */ -}}
+{{- if not .Values.istio.gateway.labels }}{{ fail "istio.gateway.labels: name the labels of the existing gateway's pods" }}{{ end -}}
+{{ .Values.istio.gateway.labels | toYaml }}
 {{- end }}
 {{- end }}
 
@@ -81,7 +83,7 @@ kubernetes
 {{- end }}
 {{- $complete := list }}
 {{- range $issuers }}
-{{- $complete = append $complete (hasKey . "jwks" | ternary . (set . "jwks" $jwks)) }}
+{{- $complete = append $complete (merge (deepCopy .) (dict "jwks" (hasKey . "jwks" | ternary .jwks $jwks))) }}
 {{- end }}
 {{- $_ := set $config "trusted_issuers" $complete }}
 {{- end }}

@@ -14,6 +14,7 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 
 import judges  # noqa: E402  (the set-up program knows the paths; it lives in tools/)
 import peers  # noqa: E402
+import schemas  # noqa: E402
 
 MODULE = REPOSITORY / "build" / "jwt_reissuer.wasm"
 CLI = REPOSITORY / "build" / "jwt-reissuer"
@@ -95,8 +96,9 @@ def java_judge() -> list[str]:
     return judges.java_command()
 
 
-def istio_schemas() -> Path:
-    return _existing(peers.istio_schemas(), "make setup")
+def package_schemas() -> Path:
+    """A directory of JSON schemas for each project and version, with its custom resource definitions in `crds.yaml`."""
+    return _existing(schemas.directory(), "make setup")
 
 
 def kubectl() -> Path:
