@@ -49,7 +49,7 @@ spec:
   loadBalancerSourceRanges: {{- toYaml . | nindent 2 }}
   {{- end }}
   selector: {{- include "jwt-reissuer.gatewayLabels" . | nindent 4 }}
-  ports: [ { name: https, port: 443, targetPort: 8443 } ]
+  ports: [ { name: https, port: 443, targetPort: {{ eq .Values.mode "istio" | ternary .Values.istio.gateway.tlsPort 8443 }} } ]
 ---
 apiVersion: policy/v1
 kind: PodDisruptionBudget

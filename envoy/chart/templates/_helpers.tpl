@@ -36,7 +36,12 @@ gateway.networking.k8s.io/gateway-name: {{ .Values.istio.gateway.targetRef }}
 {{- end }}
 
 {{- define "jwt-reissuer.issuerHost" -}}
-{{ (urlParse .Values.config.issuer).hostname }}
+{{ (urlParse .Values.config.issuer).hostname | lower }}
+{{- end }}
+
+{{/* "true", where this release gives tokens, and so needs the API server's keys. */}}
+{{- define "jwt-reissuer.servesTokens" -}}
+{{ or (not .Values.config.serve) (has "tokens" (.Values.config.serve | default list)) }}
 {{- end }}
 
 {{/* The hosts that the filter answers on, as JSON: the issuer's, the Service's, and the configured ones. */}}
@@ -92,9 +97,24 @@ kubernetes
 
 {{/* Host, repository, tag and digest of an image: {image, values}. */}}
 {{- define "jwt-reissuer.image" -}}
-{{ .root.Values.image.registry }}/{{ .image.repository }}:{{ .image.tag }}{{ with .image.digest }}@{{ . }}{{ end }}
+{{- $digest := trimPrefix "sha256:" .image.digest }}
+{{- if not $digest }}{{ fail "image.command.digest: name the digest of the image: whoever may push to a tag would have the signing key otherwise" }}{{ end -}}
+{{ .root.Values.image.registry }}/{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}@sha256:{{ $digest }}
 {{- end }}
 
 {{- define "jwt-reissuer.guardText" -}}
 jwt-reissuer did not handle this request: filter missing, or host not in extra_hosts
+{{- end }}
+
+{{/* Refuses values that contradict each other, or that would do nothing. */}}
+{{- define "jwt-reissuer.check" -}}
+{{- $istio := .Values.istio.gateway }}
+{{- if eq .Values.mode "istio" }}
+{{- if and $istio.create (or $istio.targetRef $istio.name $istio.labels) }}{{ fail "istio.gateway: set create=false to use the gateway of name, labels or targetRef" }}{{ end }}
+{{- if and $istio.targetRef (or $istio.name $istio.labels) }}{{ fail "istio.gateway.targetRef: stands in place of name and labels; give one of them" }}{{ end }}
+{{- if and .Values.config.read_forms (not .Values.istio.bodyPath) }}{{ fail "config.read_forms: needs istio.bodyPath, because a WasmPlugin cannot set allow_on_headers_stop_iteration" }}{{ end }}
+{{- if and .Values.istio.bodyPath (ne .Values.istio.phase "STATS") }}{{ fail "istio.phase: an EnvoyFilter stands behind the authorization filters; istio.bodyPath takes STATS alone" }}{{ end }}
+{{- end }}
+{{- if .Values.config.shared_host }}{{ fail "config.shared_host: the guard of this chart gives our hosts no backend; share the gateway, not the host" }}{{ end }}
+{{- if and (not .Values.tls.secret) (or (eq .Values.mode "envoy") (and (eq .Values.mode "istio") $istio.create) (and (eq .Values.mode "envoy-gateway") .Values.envoyGateway.gateway.create)) }}{{ fail "tls.secret: name the Secret with the certificate of the issuer's host" }}{{ end }}
 {{- end }}
