@@ -98,7 +98,7 @@ def test_a_mesh_that_hides_the_api_server_needs_the_gateways_token(
 def missing(cluster: Cluster) -> int:
     """What the alert for missing keys watches."""
     values = []
-    for pod in [each for each in cluster.node.pods.values() if each.name.startswith(PODS) and each.phase == "Running"]:
+    for pod in cluster.node.running(PODS):
         inside = pod.containers["istio-proxy"].inside()
         text = cluster.run(*inside, "curl", "-sS", "http://127.0.0.1:15000/stats?filter=jwt_reissuer")
         values += [int(line.rpartition(":")[2]) for line in text.splitlines() if ".jwks.kubernetes.missing:" in line]

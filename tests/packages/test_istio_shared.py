@@ -29,7 +29,7 @@ from harness.versitygw import Versitygw
 from operator_terminal import REMEMBER, Terminal
 from registry import HOST
 
-SPACE, GATEWAY, TENANT = "istio-ingress", "istio-ingressgateway", "tenant"
+SPACE, GATEWAY, TENANT, APP = "istio-ingress", "istio-ingressgateway", "tenant", "app"
 APP_HOST, TENANT_HOST = "app.example.com", "tenant.example.com"
 LABELS = {"istio": "ingressgateway"}
 SECONDS = 30.0
@@ -56,27 +56,28 @@ def shared(
 ) -> Iterator[Shared]:
     steps.title("docs/istio.md, on a gateway of Istio's chart that serves an application")
     upstream = RecordingUpstream(namespace.NODE_ADDRESS)
-    for name in (SPACE, TENANT):
+    for name in (SPACE, APP, TENANT):
         istio.create_namespace(name)
     istio.helm("install", GATEWAY, installed.istio("charts") / "gateway", "--namespace", SPACE)
     certificate, key = authority.issue("shared", ISSUER_HOST, names=(ISSUER_HOST, APP_HOST, TENANT_HOST))
     istio.kubectl("-n", SPACE, "create", "secret", "tls", "certificates", f"--cert={certificate}", f"--key={key}")
     istio.apply(
         networking("Gateway", "gateway", {
-            "selector": LABELS, "servers": [{
-                "port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["*"],
-                "tls": {"mode": "SIMPLE", "credentialName": "certificates"},
-            }],
+            "selector": LABELS, "servers": [server("https-reissuer", f"./{ISSUER_HOST}"), server("https", "*")],
         }),
+        namespace=SPACE,
+    )
+    # In a namespace of its own: a wildcard in the gateway's namespace would take our host too.
+    istio.apply(
         networking("ServiceEntry", "app", {
             "hosts": ["app.local"], "location": "MESH_EXTERNAL", "resolution": "STATIC",
             "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
             "endpoints": [{"address": namespace.NODE_ADDRESS, "ports": {"http": upstream.port}}],
         }),
         networking("VirtualService", "app", {
-            "hosts": ["*.example.com"], "gateways": ["gateway"], "http": [{"route": [{"destination": {"host": "app.local"}}]}],
+            "hosts": ["*.example.com"], "gateways": [f"{SPACE}/gateway"], "http": [{"route": [{"destination": {"host": "app.local"}}]}],
         }),
-        namespace=SPACE,
+        namespace=APP,
     )
     # What pods of the gateway mount, and then what the page says.
     sealing_key = base64.b64encode(bytes(range(32))).decode()
@@ -98,6 +99,13 @@ def shared(
     istio.helm("uninstall", "jwt-reissuer", "--namespace", SPACE)
     istio.helm("uninstall", GATEWAY, "--namespace", SPACE)
     upstream.stop()
+
+
+def server(name: str, host: str) -> dict[str, Any]:
+    return {
+        "port": {"number": 443, "name": name, "protocol": "HTTPS"}, "hosts": [host],
+        "tls": {"mode": "SIMPLE", "credentialName": "certificates"},
+    }
 
 
 def networking(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
@@ -170,7 +178,7 @@ def test_behind_an_authorization_policy_and_before_a_request_authentication(
     steps.say("ok       phase STATS is behind authorization, AUTHN before a RequestAuthentication")
 
 
-def test_a_tenants_route_to_the_api_server_gains_nothing(shared: Shared, istio: Cluster, steps: Steps) -> None:
+def test_a_tenants_route_to_the_api_server_gains_nothing(shared: Shared, istio: Cluster, token: str, steps: Steps) -> None:
     """With the injector on Istio's own cluster, which our package never makes, the route reads the signing key."""
     route = networking("VirtualService", "attack", {
         "hosts": [TENANT_HOST], "gateways": [f"{SPACE}/gateway"],
@@ -183,9 +191,23 @@ def test_a_tenants_route_to_the_api_server_gains_nothing(shared: Shared, istio: 
         return {each("GET", secret, host=TENANT_HOST).status for each in shared.caller.every()}
 
     eventually("the tenant's route leads to the API server", lambda: statuses() == {403}, SECONDS)
+    # With the gateway's token in use, and a way to the API server of the tenant's own: TLS, and no credential.
     upgrade(istio, "cluster.access=token")
-    eventually("no route to it over TLS", lambda: statuses() & {403} == set(), SECONDS)
-    assert 200 not in statuses()
+    own = "api.tenant.local"
+    route["spec"]["http"] = [{"route": [{"destination": {"host": own, "port": {"number": 443}}}]}]
+    istio.apply(
+        networking("ServiceEntry", "attack", {
+            "hosts": [own], "location": "MESH_EXTERNAL", "resolution": "STATIC",
+            "ports": [{"number": 443, "name": "https", "protocol": "HTTPS"}],
+            "endpoints": [{"address": namespace.NODE_ADDRESS, "ports": {"https": 6443}}],
+        }),
+        networking("DestinationRule", "attack", {"host": own, "trafficPolicy": {"tls": {"mode": "SIMPLE", "insecureSkipVerify": True}}}),
+        route, namespace=TENANT,
+    )
+    shared.caller.wait_until_it_reissues(token)
+    eventually("the tenant's route is anonymous", lambda: all(
+        "system:anonymous" in each("GET", secret, host=TENANT_HOST).text() for each in shared.caller.every()
+    ), SECONDS)
     # A cluster of ours is no host that a VirtualService could name.
     for private in ("kubernetes_api_with_token", "signing_keys"):
         route["spec"]["http"] = [{"route": [{"destination": {"host": private, "port": {"number": 443}}}]}]
@@ -249,12 +271,40 @@ def quoted(word: str) -> str:
 
 
 def running(cluster: Cluster, name: str):  # type: ignore[no-untyped-def]
-    return next((each for each in cluster.node.pods.values() if each.name == name and each.phase == "Running"), None)
+    return next(iter(cluster.node.running(name)), None)
 
 
-def test_without_the_plugin_no_token_reaches_the_application(shared: Shared, istio: Cluster, token: str, steps: Steps) -> None:
-    shared.upstream.requests.clear()
+def test_a_route_of_the_shared_gateway_can_show_the_sealing_key(shared: Shared, istio: Cluster, steps: Steps) -> None:
+    """What the page warns of: the price of sharing."""
+    shown = {"response": {"set": {"x-shown": "%ENVIRONMENT(REISSUER_SEALING_KEY)%"}}}
+    route = networking("VirtualService", "shows", {
+        "hosts": [TENANT_HOST], "gateways": [f"{SPACE}/gateway"], "http": [{"headers": shown, "directResponse": {"status": 200}}],
+    })
+    istio.apply(route, namespace=TENANT)
+    sealing_key = base64.b64encode(bytes(range(32))).decode()
+    eventually("the route shows it", lambda: shared.caller("GET", "/", host=TENANT_HOST).header("x-shown") == sealing_key, SECONDS)
+    istio.kubectl("-n", TENANT, "delete", "virtualservice", "shows")
+    steps.say("ok       a tenant's route on a shared gateway shows the sealing key, as the page warns")
+
+
+def test_without_the_plugin_no_token_reaches_another_backend(shared: Shared, istio: Cluster, token: str, steps: Steps) -> None:
+    taker = networking("VirtualService", "taker", {
+        "hosts": [ISSUER_HOST], "gateways": [f"{SPACE}/gateway"], "http": [{"route": [{"destination": {"host": "app.local"}}]}],
+    })
+    istio.apply(taker, namespace=TENANT)
     istio.kubectl("-n", SPACE, "delete", "wasmplugin", "jwt-reissuer")
     eventually("the guard answers", lambda: shared.caller.statuses(token) == {(503, GUARD)}, SECONDS)
+    shared.upstream.requests.clear()
+    for _ in range(5):
+        assert shared.caller.statuses(token) == {(503, GUARD)}
     assert shared.upstream.requests == []
-    steps.say("ok       the WasmPlugin is deleted: the guard answers, and the application sees no token")
+    steps.say("ok       the WasmPlugin is deleted: the guard answers, and a tenant's route for our host gets no token")
+
+    # The proof that this test would see it: a Gateway that lists our host for every namespace, and no guard before the tenant's route.
+    gateway = networking("Gateway", "gateway", {"selector": LABELS, "servers": [server("https", "*")]})
+    istio.apply(gateway, namespace=SPACE)
+    istio.kubectl("-n", SPACE, "delete", "virtualservice", "jwt-reissuer-guard")
+    eventually("the tenant gets the token", lambda: shared.caller.reissue(token).status == 200 and any(
+        token.encode() in each for each in list(shared.upstream.requests)
+    ), SECONDS)
+    steps.say("ok       on a Gateway with `*` alone, and without the guard, the tenant would have got it")

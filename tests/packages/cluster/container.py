@@ -1,4 +1,7 @@
-"""One container of a pod, as a process: its root, its mounts, its environment, its probes."""
+"""One container of a pod, as a process: its root, its mounts, its user, its environment, its probes.
+
+A read-only root and `runAsNonRoot` hold here. Capabilities, seccomp, limits and network policies do not.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,10 @@ SHARED = ("/proc", "/dev", "/sys", "/tmp")
 SECONDS_TO_END = 3.0
 
 
+class ForbiddenUser(Exception):
+    """A container that must not run as root would do so: its pod waits, as with a kubelet."""
+
+
 class Container:
     """A running container. `root` is a directory on a file system that an overlay may write to."""
 
@@ -32,6 +39,8 @@ class Container:
         self._network = network
         security = {**pod_spec.get("securityContext", {}), **spec.get("securityContext", {})}
         user = security.get("runAsUser", image.user)
+        if security.get("runAsNonRoot") and user == 0:
+            raise ForbiddenUser(f"{self.name} must not run as root")
         group = security.get("runAsGroup", user)
         groups = [str(each) for each in {group, security.get("fsGroup", group)}]
         view, script = root / "root", ["set -e"]
@@ -46,9 +55,9 @@ class Container:
             # An empty /tmp: what the machine has there is not the pod's.
             script += [f"mount -t tmpfs -o mode=1777 tmpfs {view}/tmp"]
         else:
-            # Copied, because mount points are made in it.
+            # Copied, because mount points are made in it; a mount of its own, so that it can be read-only.
             subprocess.run(["cp", "-a", str(image.root), str(view)], check=True)
-            script += [f"mkdir -p {view}/proc {view}/etc"]
+            script += [f"mount --bind {view} {view}", f"mkdir -p {view}/proc {view}/etc"]
         script += [f"mount -t proc proc {view}/proc"]
         for path, file in image.files.items():
             script += [f"mkdir -p {view}{Path(path).parent}", f"touch {view}{path}", f"mount --bind {file} {view}{path}"]
@@ -62,6 +71,8 @@ class Container:
             script += [make, f"mount --bind {source} {target}"]
             if mount.get("readOnly"):
                 script += [f"mount -o remount,bind,ro {target}"]
+        if security.get("readOnlyRootFilesystem"):
+            script += [f"mount -o remount,ro,bind {view}" if image.root is not None else f"mount -o remount,ro {view}"]
         self._made = root / "made"
         script += [f"touch {self._made}"]
         script += [f'exec chroot --userspec={user}:{group} --groups={",".join(groups)} {view} "$@"']

@@ -22,6 +22,8 @@ class Image:
     root: Path | None = None
     """The whole root, where the image brings it: nothing of the machine is seen then."""
     user: int = 0
+    digest: str = ""
+    """Of an image that a registry has, with `sha256:`: a reference to another digest finds nothing."""
 
 
 @dataclass
@@ -35,7 +37,10 @@ class Images:
         matching = sorted((name for name in self.known if name in reference), key=len)
         if not matching:
             raise UnknownImage(f"nothing stands for the image {reference}; known are {', '.join(self.known)}")
-        return self.known[matching[-1]]
+        found, (_, _, digest) = self.known[matching[-1]], reference.partition("@")
+        if found.digest and digest and digest != found.digest:
+            raise UnknownImage(f"the registry has no {reference}")
+        return found
 
 
 def unpacked(layout: Path, name: str, architecture: str, into: Path) -> Image:
@@ -59,4 +64,5 @@ def unpacked(layout: Path, name: str, architecture: str, into: Path) -> Image:
         with tarfile.open(blob(layer["digest"])) as content:
             content.extractall(into, filter="fully_trusted")
     config = read(manifest["config"]["digest"])["config"]
-    return Image(tuple(config.get("Entrypoint", ())), root=into, user=int(str(config.get("User") or "0").split(":")[0]))
+    user = int(str(config.get("User") or "0").split(":")[0])
+    return Image(tuple(config.get("Entrypoint", ())), root=into, user=user, digest=entry["digest"])

@@ -19,7 +19,7 @@ from pathlib import Path
 import namespace
 from harness.kubernetes import ApiServer
 
-from .container import Container, expand
+from .container import Container, ForbiddenUser, expand
 from .dns import NameServer
 from .images import Images, UnknownImage
 from .objects import Object, get, items, merge, of_pod
@@ -305,7 +305,7 @@ class Node:
 
     def pod(self, name: str) -> Pod:
         """The running pod whose name begins so."""
-        return next(each for each in self.pods.values() if each.name.startswith(name))
+        return next(each for each in list(self.pods.values()) if each.name.startswith(name))
 
     def log(self) -> str:
         return (self.logs / "node.log").read_text() if (self.logs / "node.log").exists() else ""
@@ -315,8 +315,7 @@ class Node:
             try:
                 work()
             except Exception:  # A request that fails while the API server restarts ends no node.
-                with (self.logs / "node.log").open("a") as log:
-                    log.write(traceback.format_exc())
+                self._note()
 
     def _run_pods(self) -> None:
         there = {each["metadata"]["uid"]: each for each in items(self.api, "/api/v1/pods")}
@@ -340,5 +339,15 @@ class Node:
             try:
                 pod.tick()
                 self.waiting.pop(pod.name, None)
-            except (MissingObject, UnknownImage) as error:
+            except (MissingObject, UnknownImage, ForbiddenUser) as error:
                 self.waiting[pod.name] = str(error)
+            except Exception:  # One pod does not hold up the others.
+                self._note()
+
+    def _note(self) -> None:
+        with (self.logs / "node.log").open("a") as log:
+            log.write(traceback.format_exc())
+
+    def running(self, prefix: str) -> list[Pod]:
+        """The pods whose names begin so, and whose programs run."""
+        return [each for each in list(self.pods.values()) if each.name.startswith(prefix) and each.phase == "Running"]
