@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IsTerminal as _, Read, Write as _, stdin, stdout};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -72,6 +73,21 @@ impl Place {
             Self::Standard => read_bounded(stdin().lock()),
         };
         read.map_err(|error| Failure::io(self.source(), &error))
+    }
+
+    /// Whether a keyring that is written here replaces the file that `input` reads. Any path, link or redirection may lead to it.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`] with the place, where the file system does not tell.
+    pub fn replaces(&self, input: &Self) -> Result<bool, Failure> {
+        let Self::File(path) = self else { return Ok(false) };
+        let written = found(fs::metadata(path)).map_err(|error| Failure::io(self.source(), &error))?;
+        let read = match input {
+            Self::File(path) => found(fs::metadata(path)),
+            Self::Standard => stdin().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata()).map(Some),
+        };
+        let read = read.map_err(|error| Failure::io(input.source(), &error))?;
+        Ok(written.zip(read).is_some_and(|(written, read)| (written.dev(), written.ino()) == (read.dev(), read.ino())))
     }
 
     /// Refuses a terminal for what is not sealed: what a terminal shows is kept by it and seen by others.
@@ -234,11 +250,17 @@ fn directory_of(path: &Path) -> &Path {
 }
 
 fn metadata_of_file(path: &Path) -> io::Result<Option<Metadata>> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => Ok(Some(metadata)),
-        Ok(_) => Err(io::Error::other("is no regular file")),
+    match found(fs::metadata(path))? {
+        Some(metadata) if !metadata.is_file() => Err(io::Error::other("is no regular file")),
+        metadata => Ok(metadata),
+    }
+}
+
+/// `None` for a file that does not exist.
+fn found(metadata: io::Result<Metadata>) -> io::Result<Option<Metadata>> {
+    match metadata {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        metadata => metadata.map(Some),
     }
 }
 

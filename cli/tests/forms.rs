@@ -11,6 +11,9 @@
 
 mod command;
 
+use std::fs;
+use std::os::unix::fs::symlink;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use command::{
@@ -194,6 +197,46 @@ fn a_manifest_is_never_written_over_the_keyring() {
         assert!(ran.err.contains(why), "{ran:?}");
     }
     assert_eq!(read(&old), before);
+}
+
+#[test]
+fn the_keyring_is_not_replaced_by_a_path_that_leads_to_it() {
+    let directory = directory("paths-to-the-keyring");
+    let path = file(&directory, "signing-keys", pem(1));
+    let at = |name: &str| directory.join(name).to_str().unwrap().to_string();
+    symlink(&path, at("symbolic-link")).unwrap();
+    symlink("symbolic-link", at("link-to-a-link")).unwrap();
+    fs::hard_link(&path, at("hard-link")).unwrap();
+    let aliases = [
+        at("./signing-keys"),
+        at("../paths-to-the-keyring/signing-keys"),
+        at("symbolic-link"),
+        at("link-to-a-link"),
+        at("hard-link"),
+    ];
+    for alias in &aliases {
+        for (input, output) in [(&path, alias), (alias, &path)] {
+            for (command, options, message) in [
+                ("public", &[][..], "would replace the private keys"),
+                ("public", &["--kubernetes-secret=a/b/c"], "would replace the private keys"),
+                ("rotate", &["--kubernetes-secret=a/b/c"], "would replace the keyring by a manifest"),
+            ] {
+                let arguments = [&[command, input, "-o", output], options].concat();
+                let ran = keys(START, &arguments).run();
+                assert_eq!(read(&path), pem(1), "{arguments:?}");
+                assert!(ran.code == Some(2) && ran.err.contains(message), "{arguments:?}: {ran:?}");
+            }
+        }
+    }
+    // The shell may open the keyring in place of the command.
+    for arguments in [&["public", "-", "-o", &path][..], &["rotate", "-", "-o", &path, "--kubernetes-secret=a/b/c"]] {
+        let ran = keys(START, arguments).input_file(&path).run();
+        assert_eq!(read(&path), pem(1), "{arguments:?}");
+        assert!(ran.code == Some(2) && ran.err.contains("would replace the "), "{arguments:?}: {ran:?}");
+    }
+    // A rotation to a keyring goes there by any path.
+    keys(START, &["rotate", &path, "-o", &at("symbolic-link")]).good();
+    assert_eq!(document(&read(&path))["keys"].as_array().unwrap().len(), 2);
 }
 
 #[test]

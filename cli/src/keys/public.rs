@@ -30,7 +30,7 @@ pub struct Public {
 
 impl Public {
     pub fn run(&self, now: u64) -> Result<(), Failure> {
-        if self.output == self.file && self.file != Place::Standard {
+        if self.output.replaces(&self.file)? {
             let message = "the result would replace the private keys: give another file by -o";
             return Err(Failure::Unusable(message.into()));
         }

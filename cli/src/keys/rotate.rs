@@ -71,7 +71,8 @@ impl Rotate {
         let sealing_keys = form::sealing_keys()?;
         let source = self.file.source();
         let output = self.output.as_ref().unwrap_or(&self.file);
-        if self.kubernetes_secret.is_some() && *output == self.file && self.file != Place::Standard {
+        let is_in_place = output.replaces(&self.file)?;
+        if self.kubernetes_secret.is_some() && is_in_place {
             let message = "--kubernetes-secret would replace the keyring by a manifest: give another file by -o";
             return Err(Failure::Unusable(message.into()));
         }
@@ -86,7 +87,7 @@ impl Rotate {
 
         let under_way = taking_over(&old, now);
         if !under_way.is_empty() {
-            if *output != self.file || *output == Place::Standard {
+            if !is_in_place {
                 let text = Zeroizing::new(text.trim_ascii().to_vec());
                 output.write(&self.written(KeyringText { text, is_sealed }), IfExists::Replace)?;
             }
