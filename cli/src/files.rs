@@ -33,8 +33,8 @@ pub enum Place {
 pub struct KeyringText {
     /// The text of the file, without a line break at its end
     pub text: Zeroizing<Vec<u8>>,
-    /// Whether it has no private key but as ciphertext
-    pub is_sealed: bool,
+    /// Whether the text shows no private key: it is sealed, or has public keys alone
+    pub hides_private_keys: bool,
 }
 
 /// How a write treats a file that exists.
@@ -90,12 +90,12 @@ impl Place {
         Ok(written.zip(read).is_some_and(|(written, read)| (written.dev(), written.ino()) == (read.dev(), read.ino())))
     }
 
-    /// Refuses a terminal for what is not sealed: what a terminal shows is kept by it and seen by others.
+    /// Refuses a terminal for a text that shows a private key: a terminal keeps its output, and others see it.
     ///
     /// # Errors
     /// [`Failure::Unusable`] with what to give in its place.
-    pub fn refuse_terminal(&self, is_sealed: bool) -> Result<(), Failure> {
-        if *self == Self::Standard && !is_sealed && stdout().is_terminal() {
+    pub fn refuse_terminal(&self, hides_private_keys: bool) -> Result<(), Failure> {
+        if *self == Self::Standard && !hides_private_keys && stdout().is_terminal() {
             let message = "standard output is a terminal, and a private key is not shown there: give -o FILE";
             return Err(Failure::Unusable(message.into()));
         }
@@ -130,7 +130,7 @@ impl Place {
     /// # Errors
     /// [`Failure::Unusable`] with the place; a file is then as it was.
     pub fn write(&self, keyring: &KeyringText, if_exists: IfExists) -> Result<(), Failure> {
-        self.refuse_terminal(keyring.is_sealed)?;
+        self.refuse_terminal(keyring.hides_private_keys)?;
         match self {
             Self::File(path) => {
                 write_file(path, &keyring.text, if_exists).map_err(|error| match (if_exists, error.kind()) {

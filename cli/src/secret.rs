@@ -25,7 +25,9 @@ impl FromStr for SecretKey {
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let mut parts = text.split('/').map(str::to_string);
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(namespace), Some(name), Some(key), None) if [&namespace, &name, &key].into_iter().all(|part| is_name(part)) => {
+            (Some(namespace), Some(name), Some(key), None)
+                if [&namespace, &name, &key].into_iter().all(|part| is_name(part)) =>
+            {
                 Ok(Self { namespace, name, key })
             }
             _ => Err("must be NAMESPACE/NAME/KEY, such as istio-ingress/jwt-reissuer-signing-keys/signing-keys"),
@@ -43,7 +45,7 @@ impl SecretKey {
         );
         let data = Zeroizing::new(STANDARD.encode(&*keyring.text));
         let text = Zeroizing::new([before.as_bytes(), data.as_bytes(), b"\"}}"].concat());
-        KeyringText { text, is_sealed: keyring.is_sealed }
+        KeyringText { text, hides_private_keys: keyring.hides_private_keys }
     }
 }
 

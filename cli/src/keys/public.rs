@@ -51,8 +51,7 @@ impl Public {
         let mut public = Form::Base64.write(&document, None)?;
         // A gateway for documents alone has to take it.
         super::parse("the public keyring", &public.text, false, self.ahead.publish_ahead, now)?;
-        // There is no private key in it.
-        public.is_sealed = true;
+        public.hides_private_keys = true;
         let written = self.kubernetes_secret.as_ref().map(|secret| secret.manifest(&public));
         self.output.write(written.as_ref().unwrap_or(&public), IfExists::Replace)
     }

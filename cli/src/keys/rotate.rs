@@ -89,7 +89,7 @@ impl Rotate {
         if !under_way.is_empty() {
             if !is_in_place {
                 let text = Zeroizing::new(text.trim_ascii().to_vec());
-                output.write(&self.written(KeyringText { text, is_sealed }), IfExists::Replace)?;
+                output.write(&self.written(KeyringText { text, hides_private_keys: is_sealed }), IfExists::Replace)?;
             }
             under_way.iter().for_each(say_taking_over);
             say("a rotation is under way: the keyring stays as it is");
