@@ -190,7 +190,7 @@ fn a_manifest_is_never_written_over_the_keyring() {
         (vec!["rotate", &old, "--kubernetes-secret=a/b/c"], "--output"),
         (vec!["rotate", &old, "--kubernetes-secret=a/b/c", "-o", &old], "give another file by -o"),
         (vec!["rotate", &old, "--kubernetes-secret=a/b", "-o", "-"], "must be NAMESPACE/NAME/KEY"),
-        (vec!["rotate", &old, "--kubernetes-secret=a/\"b/c", "-o", "-"], "must be NAMESPACE/NAME/KEY"),
+        (vec!["rotate", &old, "--kubernetes-secret=a/\"b/c", "-o", "-"], "the name of the Secret must be"),
     ] {
         let ran = keys(START, &arguments).run();
         assert_eq!(ran.code, Some(2), "{ran:?}");
