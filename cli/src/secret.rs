@@ -1,5 +1,6 @@
 //! The manifest of the Kubernetes Secret that holds a keyring.
 
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use base64::Engine as _;
@@ -19,6 +20,20 @@ pub struct SecretKey {
     namespace: String,
     name: String,
     key: String,
+}
+
+/// The `metadata.resourceVersion` of a Secret. It is not 0: the API server compares nothing with that.
+#[derive(Clone, Copy, Debug)]
+pub struct ResourceVersion(NonZeroU64);
+
+impl FromStr for ResourceVersion {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = digits.and_then(|digits| digits.parse().ok());
+        number.map(Self).ok_or("must be the metadata.resourceVersion of the Secret: digits, and not 0")
+    }
 }
 
 impl FromStr for SecretKey {
@@ -50,12 +65,15 @@ impl FromStr for SecretKey {
 }
 
 impl SecretKey {
-    /// The manifest as JSON, on one line. It holds the keyring in base64, so it is as secret as the keyring.
-    pub fn manifest(&self, keyring: &KeyringText) -> KeyringText {
+    /// The manifest as JSON, on one line. It holds the keyring in base64, so it is as secret as the keyring. With a version, the
+    /// API server refuses it where the Secret has another one.
+    pub fn manifest(&self, keyring: &KeyringText, version: Option<ResourceVersion>) -> KeyringText {
         let Self { namespace, name, key } = self;
-        // Names have no character that JSON escapes.
+        let version =
+            version.map(|ResourceVersion(number)| format!(r#","resourceVersion":"{number}""#)).unwrap_or_default();
+        // Names and numbers have no character that JSON escapes.
         let before = format!(
-            r#"{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{name}","namespace":"{namespace}"}},"data":{{"{key}":""#
+            r#"{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{name}","namespace":"{namespace}"{version}}},"data":{{"{key}":""#
         );
         let data = Zeroizing::new(STANDARD.encode(&*keyring.text));
         let text = Zeroizing::new([before.as_bytes(), data.as_bytes(), b"\"}}"].concat());

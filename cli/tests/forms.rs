@@ -182,6 +182,36 @@ fn a_manifest_holds_the_keyring_that_is_written_without_it() {
 }
 
 #[test]
+fn a_manifest_carries_the_version_of_the_secret_that_was_read() {
+    let directory = directory("resource-version");
+    let old = file(&directory, "signing-keys", keyring(&[private("key-1", 1, &[])]));
+    let (secret, version) = ("--kubernetes-secret=a/b/c", "--resource-version=18446744073709551615");
+    let rotated = directory.join("rotated").to_str().unwrap().to_string();
+    keys(START, &["rotate", &old, "-o", &rotated]).good();
+    // The second keyring has a rotation under way.
+    for input in [&old, &rotated] {
+        let ran = keys(START, &["rotate", input, secret, version, "-o", "-"]).good();
+        let written: Value = serde_json::from_str(&ran.out).unwrap();
+        let expected = json!({ "name": "b", "namespace": "a", "resourceVersion": "18446744073709551615" });
+        assert_eq!(written["metadata"], expected);
+    }
+    for (version, options, why) in [
+        ("7", &[][..], "--kubernetes-secret"),
+        ("", &[secret], "digits, and not 0"),
+        ("0", &[secret], "digits, and not 0"),
+        ("+7", &[secret], "digits, and not 0"),
+        ("7\"", &[secret], "digits, and not 0"),
+        ("18446744073709551616", &[secret], "digits, and not 0"),
+    ] {
+        let version = format!("--resource-version={version}");
+        let ran = keys(START, &[&["rotate", &old, "-o", "-", &version], options].concat()).run();
+        assert!(ran.code == Some(2) && ran.err.contains(why) && ran.out.is_empty(), "{version}: {ran:?}");
+    }
+    let help = keys(START, &["rotate", "--help"]).good().out;
+    assert!(help.contains("withdraws a key that is published already"), "{help}");
+}
+
+#[test]
 fn a_manifest_is_never_written_over_the_keyring() {
     let directory = directory("manifest-in-place");
     let old = file(&directory, "signing-keys", keyring(&[private("key-1", 1, &[])]));

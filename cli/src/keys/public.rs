@@ -52,7 +52,7 @@ impl Public {
         // A gateway for documents alone has to take it.
         super::parse("the public keyring", &public.text, false, self.ahead.publish_ahead, now)?;
         public.hides_private_keys = true;
-        let written = self.kubernetes_secret.as_ref().map(|secret| secret.manifest(&public));
+        let written = self.kubernetes_secret.as_ref().map(|secret| secret.manifest(&public, None));
         self.output.write(written.as_ref().unwrap_or(&public), IfExists::Replace)
     }
 }
