@@ -3,7 +3,9 @@
 SETUP := python3 tools/setup.py
 VENV_PYTHON = "$$($(SETUP) where python)"
 PYTEST_ARGS ?=
+# REGISTRY, TAG, VERSION and CHART reach the tools in the environment: in a recipe, a quote in one of them would end the string.
 CHART ?= envoy/chart
+export CHART
 # The oldest and two between; the package of 1.38.3 has no V8, that of 1.38.2 has.
 VERSIONS ?= 1.36.4 1.38.2 1.39.3
 
@@ -40,11 +42,11 @@ image-reproducible: setup-image ## build the images of the commit here and in tw
 
 push: ## push the images of 'make image', and read them back; REGISTRY=host/path, OVERWRITE=1 for a trial
 	@$(SETUP) package-tools
-	@python3 tools/push.py '$(REGISTRY)' $(if $(filter 1,$(OVERWRITE)),overwrite)
+	@python3 tools/push.py images $(if $(filter 1,$(OVERWRITE)),overwrite)
 
 registry-login: ## log in to a registry with a password from standard input; REGISTRY=host/path REGISTRY_USER=name
 	@$(SETUP) package-tools
-	@"$$($(SETUP) where crane)" auth login "$$(echo '$(REGISTRY)' | cut -d / -f 1)" --username '$(REGISTRY_USER)' --password-stdin
+	@python3 tools/push.py login
 
 test-image: setup-python image ## push the images to a registry of this machine, read them back and run their programs
 	@$(SETUP) package-tools qemu
@@ -53,28 +55,35 @@ test-image: setup-python image ## push the images to a registry of this machine,
 
 chart-package: ## package the chart into build/; CHART=directory
 	@$(SETUP) package-tools
-	@mkdir -p build && "$$($(SETUP) where helm)" package '$(CHART)' --destination build
+	@mkdir -p build && "$$($(SETUP) where helm)" package "$$CHART" --destination build
 
-chart-push: ## push the packaged chart as an OCI artifact, to charts/ of a registry; REGISTRY=host/path CHART=directory
+chart-push: ## push the packaged chart to charts/ of a registry, and read it back; REGISTRY=host/path CHART=directory, OVERWRITE=1 for a trial
 	@$(SETUP) package-tools
-	@helm="$$($(SETUP) where helm)" && package=$$("$$helm" show chart '$(CHART)' | awk '$$1 == "name:" { name = $$2 } $$1 == "version:" { version = $$2 } END { print name "-" version ".tgz" }') && \
-		"$$helm" push $(if $(filter localhost:% 127.0.0.1:%,$(REGISTRY)),--plain-http) "build/$$package" 'oci://$(REGISTRY)/charts'
+	@python3 tools/push.py chart $(if $(filter 1,$(OVERWRITE)),overwrite)
 
 release-notes: ## the section of a version in CHANGELOG.md; VERSION=0.2.0
-	@python3 tools/release.py notes '$(VERSION)'
+	@python3 tools/release.py notes
 
 release-files: ## the files of a release with their SHA256SUMS: build/release
 	@python3 tools/release.py files
 
-release-check: ## check that a tag is the version's, and the files are those of a commit; TAG=v0.2.0
-	@python3 tools/release.py check '$(TAG)'
+release-check: ## check that a tag is the version's, the files are those of a commit, and the commit is on main; TAG=v0.2.0
+	@python3 tools/release.py check
 
-published-digests: ## the digests that a registry has of this version, as NAME=DIGEST; REGISTRY=host/path
+.PHONY: release-tools take-release-tools
+release-tools: ## pack the tools that push, for a job that compiles nothing: build/release-tools.tar
 	@$(SETUP) package-tools >&2
-	@python3 tools/push.py digests '$(REGISTRY)'
+	@python3 tools/release.py tools
+
+take-release-tools: ## install the tools of build/release-tools.tar; TOOLS_SHA256=its SHA-256
+	@python3 tools/release.py take-tools
+
+published-digests: ## the digests that were built, as NAME=DIGEST; a registry with others is an error; REGISTRY=host/path CHART=directory
+	@$(SETUP) package-tools >&2
+	@python3 tools/push.py digests
 
 github-release: ## make a GitHub release of a tag with build/release, in the release workflow alone; TAG=v0.2.0
-	gh release create '$(TAG)' --verify-tag --title '$(TAG)' --notes-file build/release/NOTES build/release/*
+	@python3 tools/release.py github
 
 size: wasm ## what takes the space in the module, by section, crate and function
 	@python3 tools/size.py

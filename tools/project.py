@@ -56,6 +56,14 @@ def source() -> Source:
     return Source(revision or None, int(seconds))
 
 
+def is_on_main(revision: str) -> bool:
+    """Whether a commit is main or one of its ancestors: main of the remote, where the clone has one."""
+    main = next((ref for ref in ("refs/remotes/origin/main", "refs/heads/main") if _git("rev-parse", "--verify", "--quiet", ref)), None)
+    if main is None:
+        return False
+    return subprocess.run(["git", "merge-base", "--is-ancestor", revision, main], cwd=REPOSITORY, capture_output=True).returncode == 0
+
+
 def notes(of: str) -> str:
     """The section of a version in CHANGELOG.md, without its heading."""
     sections: List[str] = re.split(r"^## ", CHANGELOG.read_text(), flags=re.MULTILINE)

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IsTerminal as _, Read, Write as _, stdin, stdout};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -32,8 +33,8 @@ pub enum Place {
 pub struct KeyringText {
     /// The text of the file, without a line break at its end
     pub text: Zeroizing<Vec<u8>>,
-    /// Whether it has no private key but as ciphertext
-    pub is_sealed: bool,
+    /// Whether the text shows no private key: it is sealed, or has public keys alone
+    pub hides_private_keys: bool,
 }
 
 /// How a write treats a file that exists.
@@ -74,12 +75,27 @@ impl Place {
         read.map_err(|error| Failure::io(self.source(), &error))
     }
 
-    /// Refuses a terminal for what is not sealed: what a terminal shows is kept by it and seen by others.
+    /// Whether a keyring that is written here replaces the file that `input` reads. Any path, link or redirection may lead to it.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`] with the place, where the file system does not tell.
+    pub fn replaces(&self, input: &Self) -> Result<bool, Failure> {
+        let Self::File(path) = self else { return Ok(false) };
+        let written = found(fs::metadata(path)).map_err(|error| Failure::io(self.source(), &error))?;
+        let read = match input {
+            Self::File(path) => found(fs::metadata(path)),
+            Self::Standard => stdin().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata()).map(Some),
+        };
+        let read = read.map_err(|error| Failure::io(input.source(), &error))?;
+        Ok(written.zip(read).is_some_and(|(written, read)| (written.dev(), written.ino()) == (read.dev(), read.ino())))
+    }
+
+    /// Refuses a terminal for a text that shows a private key: a terminal keeps its output, and others see it.
     ///
     /// # Errors
     /// [`Failure::Unusable`] with what to give in its place.
-    pub fn refuse_terminal(&self, is_sealed: bool) -> Result<(), Failure> {
-        if *self == Self::Standard && !is_sealed && stdout().is_terminal() {
+    pub fn refuse_terminal(&self, hides_private_keys: bool) -> Result<(), Failure> {
+        if *self == Self::Standard && !hides_private_keys && stdout().is_terminal() {
             let message = "standard output is a terminal, and a private key is not shown there: give -o FILE";
             return Err(Failure::Unusable(message.into()));
         }
@@ -114,7 +130,7 @@ impl Place {
     /// # Errors
     /// [`Failure::Unusable`] with the place; a file is then as it was.
     pub fn write(&self, keyring: &KeyringText, if_exists: IfExists) -> Result<(), Failure> {
-        self.refuse_terminal(keyring.is_sealed)?;
+        self.refuse_terminal(keyring.hides_private_keys)?;
         match self {
             Self::File(path) => {
                 write_file(path, &keyring.text, if_exists).map_err(|error| match (if_exists, error.kind()) {
@@ -234,11 +250,17 @@ fn directory_of(path: &Path) -> &Path {
 }
 
 fn metadata_of_file(path: &Path) -> io::Result<Option<Metadata>> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => Ok(Some(metadata)),
-        Ok(_) => Err(io::Error::other("is no regular file")),
+    match found(fs::metadata(path))? {
+        Some(metadata) if !metadata.is_file() => Err(io::Error::other("is no regular file")),
+        metadata => Ok(metadata),
+    }
+}
+
+/// `None` for a file that does not exist.
+fn found(metadata: io::Result<Metadata>) -> io::Result<Option<Metadata>> {
+    match metadata {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        metadata => metadata.map(Some),
     }
 }
 

@@ -94,7 +94,7 @@ impl Form {
         if text.len() > MAX_DOCUMENT {
             return Err(too_long());
         }
-        Ok(KeyringText { text, is_sealed: self == Self::Sealed })
+        Ok(KeyringText { text, hides_private_keys: self == Self::Sealed })
     }
 }
 

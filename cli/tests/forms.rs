@@ -11,6 +11,9 @@
 
 mod command;
 
+use std::fs;
+use std::os::unix::fs::symlink;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use command::{
@@ -179,6 +182,36 @@ fn a_manifest_holds_the_keyring_that_is_written_without_it() {
 }
 
 #[test]
+fn a_manifest_carries_the_version_of_the_secret_that_was_read() {
+    let directory = directory("resource-version");
+    let old = file(&directory, "signing-keys", keyring(&[private("key-1", 1, &[])]));
+    let (secret, version) = ("--kubernetes-secret=a/b/c", "--resource-version=18446744073709551615");
+    let rotated = directory.join("rotated").to_str().unwrap().to_string();
+    keys(START, &["rotate", &old, "-o", &rotated]).good();
+    // The second keyring has a rotation under way.
+    for input in [&old, &rotated] {
+        let ran = keys(START, &["rotate", input, secret, version, "-o", "-"]).good();
+        let written: Value = serde_json::from_str(&ran.out).unwrap();
+        let expected = json!({ "name": "b", "namespace": "a", "resourceVersion": "18446744073709551615" });
+        assert_eq!(written["metadata"], expected);
+    }
+    for (version, options, why) in [
+        ("7", &[][..], "--kubernetes-secret"),
+        ("", &[secret], "digits, and not 0"),
+        ("0", &[secret], "digits, and not 0"),
+        ("+7", &[secret], "digits, and not 0"),
+        ("7\"", &[secret], "digits, and not 0"),
+        ("18446744073709551616", &[secret], "digits, and not 0"),
+    ] {
+        let version = format!("--resource-version={version}");
+        let ran = keys(START, &[&["rotate", &old, "-o", "-", &version], options].concat()).run();
+        assert!(ran.code == Some(2) && ran.err.contains(why) && ran.out.is_empty(), "{version}: {ran:?}");
+    }
+    let help = keys(START, &["rotate", "--help"]).good().out;
+    assert!(help.contains("withdraws a key that is published already"), "{help}");
+}
+
+#[test]
 fn a_manifest_is_never_written_over_the_keyring() {
     let directory = directory("manifest-in-place");
     let old = file(&directory, "signing-keys", keyring(&[private("key-1", 1, &[])]));
@@ -187,13 +220,53 @@ fn a_manifest_is_never_written_over_the_keyring() {
         (vec!["rotate", &old, "--kubernetes-secret=a/b/c"], "--output"),
         (vec!["rotate", &old, "--kubernetes-secret=a/b/c", "-o", &old], "give another file by -o"),
         (vec!["rotate", &old, "--kubernetes-secret=a/b", "-o", "-"], "must be NAMESPACE/NAME/KEY"),
-        (vec!["rotate", &old, "--kubernetes-secret=a/\"b/c", "-o", "-"], "must be NAMESPACE/NAME/KEY"),
+        (vec!["rotate", &old, "--kubernetes-secret=a/\"b/c", "-o", "-"], "the name of the Secret must be"),
     ] {
         let ran = keys(START, &arguments).run();
         assert_eq!(ran.code, Some(2), "{ran:?}");
         assert!(ran.err.contains(why), "{ran:?}");
     }
     assert_eq!(read(&old), before);
+}
+
+#[test]
+fn the_keyring_is_not_replaced_by_a_path_that_leads_to_it() {
+    let directory = directory("paths-to-the-keyring");
+    let path = file(&directory, "signing-keys", pem(1));
+    let at = |name: &str| directory.join(name).to_str().unwrap().to_string();
+    symlink(&path, at("symbolic-link")).unwrap();
+    symlink("symbolic-link", at("link-to-a-link")).unwrap();
+    fs::hard_link(&path, at("hard-link")).unwrap();
+    let aliases = [
+        at("./signing-keys"),
+        at("../paths-to-the-keyring/signing-keys"),
+        at("symbolic-link"),
+        at("link-to-a-link"),
+        at("hard-link"),
+    ];
+    for alias in &aliases {
+        for (input, output) in [(&path, alias), (alias, &path)] {
+            for (command, options, message) in [
+                ("public", &[][..], "would replace the private keys"),
+                ("public", &["--kubernetes-secret=a/b/c"], "would replace the private keys"),
+                ("rotate", &["--kubernetes-secret=a/b/c"], "would replace the keyring by a manifest"),
+            ] {
+                let arguments = [&[command, input, "-o", output], options].concat();
+                let ran = keys(START, &arguments).run();
+                assert_eq!(read(&path), pem(1), "{arguments:?}");
+                assert!(ran.code == Some(2) && ran.err.contains(message), "{arguments:?}: {ran:?}");
+            }
+        }
+    }
+    // The shell may open the keyring in place of the command.
+    for arguments in [&["public", "-", "-o", &path][..], &["rotate", "-", "-o", &path, "--kubernetes-secret=a/b/c"]] {
+        let ran = keys(START, arguments).input_file(&path).run();
+        assert_eq!(read(&path), pem(1), "{arguments:?}");
+        assert!(ran.code == Some(2) && ran.err.contains("would replace the "), "{arguments:?}: {ran:?}");
+    }
+    // A rotation to a keyring goes there by any path.
+    keys(START, &["rotate", &path, "-o", &at("symbolic-link")]).good();
+    assert_eq!(document(&read(&path))["keys"].as_array().unwrap().len(), 2);
 }
 
 #[test]

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,48 +72,148 @@ def test_the_notes_end_where_the_next_version_begins(tmp_path: Path, monkeypatch
         project.notes("2.0")
 
 
-def test_a_chart_is_packaged_and_pushed(registry: Registry, make: Make, version: str, tmp_path: Path) -> None:
+@pytest.fixture
+def chart(version: str, tmp_path: Path) -> Iterator[Path]:
+    """The directory of a chart; its package is removed at the end."""
     chart = tmp_path / "jwt-reissuer-test"
     chart.mkdir()
     (chart / "Chart.yaml").write_text(f"apiVersion: v2\nname: jwt-reissuer-test\nversion: {version}\n")
+    yield chart
+    (REPOSITORY / "build" / f"jwt-reissuer-test-{version}.tgz").unlink(missing_ok=True)
+
+
+def test_a_chart_is_packaged_and_pushed_and_another_package_under_its_version_is_refused(
+    registry: Registry, make: Make, version: str, chart: Path
+) -> None:
     package = REPOSITORY / "build" / f"jwt-reissuer-test-{version}.tgz"
-    try:
-        answer = make("chart-package", f"CHART={chart}")
-        assert answer.returncode == 0, answer.stderr
-        answer = make("chart-push", f"REGISTRY={registry.address}/{PATH}", f"CHART={chart}")
-        assert answer.returncode == 0, answer.stdout + answer.stderr
-        manifest = registry.manifest(f"{PATH}/charts/jwt-reissuer-test:{version}")
-        assert manifest["config"]["mediaType"] == "application/vnd.cncf.helm.config.v1+json"
-        assert registry.blob(f"{PATH}/charts/jwt-reissuer-test", manifest["layers"][0]["digest"]) == package.read_bytes()
-    finally:
-        package.unlink(missing_ok=True)
+    repository = f"{PATH}/charts/jwt-reissuer-test"
+    push_chart = ("chart-push", f"REGISTRY={registry.address}/{PATH}", f"CHART={chart}")
+    missing = make(*push_chart)
+    assert missing.returncode != 0 and f"there is no build/{package.name}: run `make chart-package`" in missing.stderr
+    assert make("chart-package", f"CHART={chart}").returncode == 0
+    answer = make(*push_chart)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    digest = registry.digest(f"{repository}:{version}")
+    assert f"{registry.address}/{repository}:{version}@{digest}\n" in answer.stdout and "was read back" in answer.stdout
+    manifest = registry.manifest(f"{repository}:{version}")
+    assert manifest["config"]["mediaType"] == "application/vnd.cncf.helm.config.v1+json"
+    assert registry.blob(repository, manifest["layers"][0]["digest"]) == package.read_bytes()
+
+    # A second push of the package keeps the digest, which holds the time of the first push.
+    answer = make(*push_chart)
+    assert answer.returncode == 0 and "is in" in answer.stdout and "already" in answer.stdout, answer.stdout + answer.stderr
+    assert registry.digest(f"{repository}:{version}") == digest
+
+    (chart / "values.yaml").write_text("a: b\n")
+    assert make("chart-package", f"CHART={chart}").returncode == 0
+    answer = make(*push_chart)
+    assert answer.returncode != 0 and f"is {digest}, which has another package" in answer.stderr, answer.stderr
+    assert registry.digest(f"{repository}:{version}") == digest
+    assert make(*push_chart, "OVERWRITE=1").returncode == 0
+    assert registry.digest(f"{repository}:{version}") != digest
 
 
-def test_the_digests_that_are_attested_are_read_from_the_registry(
-    registry: Registry, make: Make, version: str, roots: list[oci.Root]
+def test_the_digests_that_are_attested_were_built_and_a_registry_with_others_is_refused(
+    registry: Registry, make: Make, version: str, roots: list[oci.Root], chart: Path
 ) -> None:
     target = f"{registry.address}/attested"
-    assert make("push", f"REGISTRY={target}").returncode == 0
-    missing = make("-s", "published-digests", f"REGISTRY={target}")
-    assert missing.returncode != 0 and f"there is no {target}/charts/jwt-reissuer:{version}" in missing.stderr
-    registry.crane("copy", f"{target}/jwt-reissuer-wasm:{version}", f"{target}/charts/jwt-reissuer:{version}")
-    printed = make("-s", "published-digests", f"REGISTRY={target}")
+    values = (f"REGISTRY={target}", f"CHART={chart}")
+    assert make("push", *values).returncode == 0
+    assert make("chart-package", *values).returncode == 0
+    tag = f"{target}/charts/jwt-reissuer-test:{version}"
+    missing = make("-s", "published-digests", *values)
+    assert missing.returncode != 0 and f"there is no {tag}" in missing.stderr
+    assert make("chart-push", *values).returncode == 0
+    pushed_chart = registry.digest(f"attested/charts/jwt-reissuer-test:{version}")
+    printed = make("-s", "published-digests", *values)
     module, command = [root.digest for root in roots if root.reference]
-    assert printed.stdout.splitlines() == [f"jwt-reissuer-wasm={module}", f"jwt-reissuer={command}", f"chart={module}"]
+    assert printed.stdout.splitlines() == [f"jwt-reissuer-wasm={module}", f"jwt-reissuer={command}", f"chart={pushed_chart}"]
+
+    of_module, of_command = f"{target}/jwt-reissuer-wasm", f"{target}/jwt-reissuer"
+    for changed, other, message in (
+        (f"{of_module}:{version}", f"{of_command}@{command}", f"and {module} was built"),
+        (f"{of_command}:{version}", f"{of_module}@{module}", f"and {command} was built"),
+        (tag, f"{of_module}@{module}", "which has another package"),
+    ):
+        registry.crane("copy", changed, f"{changed}-kept")
+        registry.crane("copy", other, changed)
+        answer = make("-s", "published-digests", *values)
+        assert answer.returncode != 0 and message in answer.stderr and answer.stdout == "", f"{changed}: {answer.stderr}"
+        registry.crane("copy", f"{changed}-kept", changed)
+    assert make("-s", "published-digests", *values).stdout == printed.stdout
+
+
+def test_the_tools_that_publish_are_those_that_were_built(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = make("-s", "release-tools")
+    assert packed.returncode == 0, packed.stderr
+    digest = re.fullmatch(r"tools=([0-9a-f]{64})\n", packed.stdout)
+    assert digest is not None, packed.stdout
+    crane = peers.package_tool("crane").read_bytes()
+    monkeypatch.setenv("JWT_REISSUER_CACHE", str(tmp_path))
+    for wrong in ("", "0" * 64, f"{digest[1]}'"):
+        refused = make("take-release-tools", f"TOOLS_SHA256={wrong}")
+        assert refused.returncode != 0 and "and TOOLS_SHA256 is" in refused.stderr, refused.stderr
+    assert not list(tmp_path.glob("package-tools-*"))
+    taken = make("take-release-tools", f"TOOLS_SHA256={digest[1]}")
+    assert taken.returncode == 0, taken.stderr
+    # The next target finds them, and compiles nothing.
+    assert peers.package_tool("crane").read_bytes() == crane
+    assert "package-tools: ready" in make("push", "REGISTRY=127.0.0.1:1/team").stdout
+    release.TOOLS.unlink()
 
 
 def test_a_tag_of_another_version_and_files_of_no_commit_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     source = project.Source("0" * 40, 0)
     monkeypatch.setattr(project, "source", lambda: source)
+    monkeypatch.setattr(project, "is_on_main", lambda revision: revision == source.revision)
     release.check(f"v{project.version()}")
     assert "0" * 40 in capsys.readouterr().out
-    for tag in ("v0.0.1", project.version(), ""):
+    for tag in ("v0.0.1", project.version(), "", f"v{project.version()}'"):
         with pytest.raises(SetupError, match="it must be v"):
             release.check(tag)
     for revision in (None, f"{'0' * 40}-dirty"):
         monkeypatch.setattr(project, "source", lambda revision=revision: project.Source(revision, 0))
         with pytest.raises(SetupError, match="not those of a commit"):
             release.check(f"v{project.version()}")
+
+
+def test_a_commit_that_is_not_on_main_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+        return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "--quiet", "--initial-branch=main")
+    commits = []
+    for message in ("first", "second"):
+        git("commit", "--quiet", "--allow-empty", "--message", message)
+        commits.append(git("rev-parse", "HEAD"))
+    git("checkout", "--quiet", "-b", "aside")
+    git("commit", "--quiet", "--allow-empty", "--message", "aside")
+    aside = git("rev-parse", "HEAD")
+    version = project.version()
+    monkeypatch.setattr(project, "REPOSITORY", tmp_path)
+    assert [project.is_on_main(commit) for commit in (*commits, aside, "0" * 40)] == [True, True, False, False]
+    monkeypatch.setattr(project, "source", lambda: project.Source(aside, 0))
+    with pytest.raises(SetupError, match="is not on main"):
+        release.check(f"v{version}")
+    # The main of the remote decides, where there is one.
+    git("update-ref", "refs/remotes/origin/main", commits[0])
+    assert [project.is_on_main(commit) for commit in commits] == [True, False]
+    git("update-ref", "-d", "refs/remotes/origin/main")
+    git("branch", "--quiet", "-D", "main")
+    assert not project.is_on_main(commits[0])
+
+
+@pytest.mark.parametrize("value", ["v0.2.0'; exit 0; '", "v0.2.0$(shell exit)", '"', "-v"])
+def test_a_value_with_quotes_is_refused_and_never_run(make: Make, value: str, tmp_path: Path) -> None:
+    run = f"{value}; touch {tmp_path}/run; '"
+    for arguments in (
+        ("release-check", f"TAG={run}"), ("github-release", f"TAG={run}"), ("push", f"REGISTRY={run}"), ("chart-push", f"REGISTRY={run}"),
+        ("published-digests", f"REGISTRY={run}"), ("registry-login", f"REGISTRY={run}"), ("release-notes", f"VERSION={run}"),
+        ("registry-login", "REGISTRY=127.0.0.1:1", f"REGISTRY_USER={run}"), ("chart-package", f"CHART={run}"),
+    ):
+        assert make(*arguments).returncode != 0, arguments
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_password_of_a_registry_comes_by_standard_input(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ impl New {
         let keyring = form.write(&document, sealing_keys.as_ref())?;
         let opened = form::open("the new keyring", &keyring.text, sealing_keys.as_ref())?;
         let parsed = super::parse("the new keyring", &opened.plain, true, Duration::ZERO, now)?;
-        let written = self.kubernetes_secret.as_ref().map(|secret| secret.manifest(&keyring));
+        let written = self.kubernetes_secret.as_ref().map(|secret| secret.manifest(&keyring, None));
         self.output.write(written.as_ref().unwrap_or(&keyring), IfExists::Refuse)?;
         if let Some((kid, key)) = parsed.key(0) {
             say(&format!("key {kid:?} ({}) signs at once", key.algorithm()));

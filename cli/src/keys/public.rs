@@ -30,7 +30,7 @@ pub struct Public {
 
 impl Public {
     pub fn run(&self, now: u64) -> Result<(), Failure> {
-        if self.output == self.file && self.file != Place::Standard {
+        if self.output.replaces(&self.file)? {
             let message = "the result would replace the private keys: give another file by -o";
             return Err(Failure::Unusable(message.into()));
         }
@@ -51,9 +51,8 @@ impl Public {
         let mut public = Form::Base64.write(&document, None)?;
         // A gateway for documents alone has to take it.
         super::parse("the public keyring", &public.text, false, self.ahead.publish_ahead, now)?;
-        // There is no private key in it.
-        public.is_sealed = true;
-        let written = self.kubernetes_secret.as_ref().map(|secret| secret.manifest(&public));
+        public.hides_private_keys = true;
+        let written = self.kubernetes_secret.as_ref().map(|secret| secret.manifest(&public, None));
         self.output.write(written.as_ref().unwrap_or(&public), IfExists::Replace)
     }
 }

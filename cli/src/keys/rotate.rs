@@ -15,7 +15,7 @@ use crate::form::{self, Form, OpenedKeyring, VARIABLE};
 use crate::fresh_key::{self, SigningAlgorithm};
 use crate::gaps;
 use crate::key_times::KeyTimes;
-use crate::secret::SecretKey;
+use crate::secret::{ResourceVersion, SecretKey};
 
 /// How long a changed keyring may take on its way to the gateways; a kubelet takes a minute or two.
 const DELIVERY: Duration = Duration::from_secs(600);
@@ -49,6 +49,14 @@ pub struct Rotate {
     /// Write the manifest of this Secret, as kubectl apply takes it, in place of the keyring alone
     #[arg(long, value_name = "NAMESPACE/NAME/KEY", requires = "output")]
     kubernetes_secret: Option<SecretKey>,
+    /// The metadata.resourceVersion of the Secret that FILE was read from, for its manifest
+    ///
+    /// Two rotations at once, such as an operator's and a CronJob's, read one keyring. Without a version, the later manifest
+    /// replaces the earlier one, and withdraws a key that is published already. With it, the API server refuses the later manifest
+    /// with a conflict: read the Secret again then, and rotate it. Take the version from the read that gave FILE, or from an
+    /// earlier one. The version of a later read hides a change.
+    #[arg(long, value_name = "VERSION", requires = "kubernetes_secret")]
+    resource_version: Option<ResourceVersion>,
 }
 
 /// A keyring with the next key in it.
@@ -71,7 +79,8 @@ impl Rotate {
         let sealing_keys = form::sealing_keys()?;
         let source = self.file.source();
         let output = self.output.as_ref().unwrap_or(&self.file);
-        if self.kubernetes_secret.is_some() && *output == self.file && self.file != Place::Standard {
+        let is_in_place = output.replaces(&self.file)?;
+        if self.kubernetes_secret.is_some() && is_in_place {
             let message = "--kubernetes-secret would replace the keyring by a manifest: give another file by -o";
             return Err(Failure::Unusable(message.into()));
         }
@@ -86,9 +95,9 @@ impl Rotate {
 
         let under_way = taking_over(&old, now);
         if !under_way.is_empty() {
-            if *output != self.file || *output == Place::Standard {
+            if !is_in_place {
                 let text = Zeroizing::new(text.trim_ascii().to_vec());
-                output.write(&self.written(KeyringText { text, is_sealed }), IfExists::Replace)?;
+                output.write(&self.written(KeyringText { text, hides_private_keys: is_sealed }), IfExists::Replace)?;
             }
             under_way.iter().for_each(say_taking_over);
             say("a rotation is under way: the keyring stays as it is");
@@ -125,7 +134,7 @@ impl Rotate {
 
     fn written(&self, keyring: KeyringText) -> KeyringText {
         match &self.kubernetes_secret {
-            Some(secret) => secret.manifest(&keyring),
+            Some(secret) => secret.manifest(&keyring, self.resource_version),
             None => keyring,
         }
     }

@@ -1,7 +1,7 @@
 //! Runs the command, and makes keyrings for it.
 #![allow(dead_code, reason = "each test uses some of it")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -38,21 +38,29 @@ pub struct Ran {
 /// One call of the command.
 pub struct Call {
     command: Command,
-    input: Vec<u8>,
+    input: Input,
+}
+
+/// Standard input of a call.
+enum Input {
+    /// A pipe with these bytes
+    Pipe(Vec<u8>),
+    /// A file that is open for reading
+    File(File),
 }
 
 /// `jwt-reissuer keys` with these arguments, at a time, without a sealing key.
 pub fn keys(now: u64, arguments: &[&str]) -> Call {
     let mut command = Command::new(BINARY);
     command.arg("keys").args(arguments).args(["--now", &now.to_string()]).env_remove("REISSUER_SEALING_KEY");
-    Call { command, input: Vec::new() }
+    Call { command, input: Input::Pipe(Vec::new()) }
 }
 
 /// `jwt-reissuer module` with these arguments.
 pub fn module(arguments: &[&str]) -> Call {
     let mut command = Command::new(BINARY);
     command.arg("module").args(arguments);
-    Call { command, input: Vec::new() }
+    Call { command, input: Input::Pipe(Vec::new()) }
 }
 
 impl Call {
@@ -64,7 +72,12 @@ impl Call {
     }
 
     pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
-        self.input = input.into();
+        self.input = Input::Pipe(input.into());
+        self
+    }
+
+    pub fn input_file(mut self, path: &str) -> Self {
+        self.input = Input::File(File::open(path).unwrap());
         self
     }
 
@@ -73,11 +86,16 @@ impl Call {
     }
 
     fn start(mut self) -> Child {
-        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.command.spawn().unwrap();
-        // A command that reads nothing has closed it.
-        let _ = child.stdin.take().unwrap().write_all(&self.input);
-        child
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        match self.input {
+            Input::File(file) => self.command.stdin(file).spawn().unwrap(),
+            Input::Pipe(bytes) => {
+                let mut child = self.command.stdin(Stdio::piped()).spawn().unwrap();
+                // A command that reads nothing has closed it.
+                let _ = child.stdin.take().unwrap().write_all(&bytes);
+                child
+            }
+        }
     }
 
     /// Runs it, and asserts that it succeeded.
