@@ -11,7 +11,7 @@ VERSIONS ?= 1.36.4 1.38.2 1.39.3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-kubernetes e2e-istio e2e-envoy-gateway cluster cluster-shell matrix lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws preflight-packages setup-kubernetes setup-istio setup-envoy-gateway judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files release-check published-digests github-release lint-workflows
+.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-packages test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-kubernetes e2e-istio e2e-envoy-gateway cluster cluster-shell matrix lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws preflight-packages setup-kubernetes setup-istio setup-envoy-gateway judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files release-check published-digests github-release lint-workflows
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,12 +104,15 @@ rotate-demo: setup-envoy wasm ## a rotation of the signing key in fast motion, b
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) rotation_demo.py
 
 test: test-core test-wasm no-std e2e-quick ## core, host, and a real Envoy with a stand-in for the cluster
-	@echo "test: passed: core, host, the core in wasm and without std, and the quick end-to-end tests; 'make test-all' adds a real kube-apiserver, Istio, Envoy Gateway, AWS and alerts"
+	@echo "test: passed: core, host, the core in wasm and without std, and the quick end-to-end tests; 'make test-all' adds a real kube-apiserver, AWS and alerts"
 
-test-all: lint lint-workflows deny test-core test-wasm no-std e2e test-bench vectors test-image observability e2e-aws e2e-kubernetes e2e-istio e2e-envoy-gateway ## 'test' with every peer real: kube-apiserver, AWS, Istio, Envoy Gateway; vectors, alerts, images, lint and licences
-	@echo "test-all: passed; 'make test-release' adds older Envoys, software crypto, long fuzzing, mutants, hostile load, soak and benches"
+test-all: lint deny test-core test-wasm no-std e2e test-bench vectors observability e2e-aws ## 'test' with every peer real: kube-apiserver and AWS; vectors, alerts, lint and licences
+	@echo "test-all: passed; 'make test-packages' adds images, charts and control planes, 'make test-release' older Envoys, software crypto, long fuzzing, mutants, hostile load, soak and benches"
 
-test-release: test-all matrix e2e-software e2e-matrix fuzz mutants miri hostile soak bench ## 'test-all' and what takes hours: older Envoys, fuzzing, mutants, Miri, hostile load, soak, benches
+test-packages: lint-packages lint-workflows test-image e2e-kubernetes e2e-istio e2e-envoy-gateway ## the chart on each real control plane, its checks without a cluster, the images and the workflows
+	@echo "test-packages: passed"
+
+test-release: test-all test-packages matrix e2e-software e2e-matrix fuzz mutants miri hostile soak bench ## 'test-all' and what takes hours: older Envoys, fuzzing, mutants, Miri, hostile load, soak, benches
 	@echo "test-release: passed"
 
 test-core: ## tests that need no server
