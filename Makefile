@@ -11,7 +11,7 @@ VERSIONS ?= 1.36.4 1.38.2 1.39.3
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-packages test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-kubernetes e2e-istio e2e-envoy-gateway cluster cluster-shell matrix lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws preflight-packages setup-kubernetes setup-istio setup-envoy-gateway judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files release-check published-digests github-release lint-workflows
+.PHONY: help setup build wasm cli seal observability setup-observability no-std run stop rotate-demo test vectors test-all test-packages test-release test-core test-wasm e2e e2e-quick e2e-versions e2e-software e2e-matrix e2e-aws e2e-kubernetes e2e-istio e2e-envoy-gateway cluster cluster-shell matrix lint deny fuzz mutants miri fmt clean setup-python setup-quick setup-wasm setup-envoy setup-peers setup-aws preflight-aws preflight-packages setup-kubernetes setup-istio setup-envoy-gateway judge bench bench-core test-bench setup-bench bench-module hostile testing-modules faults soak size image image-reproducible image-digests push registry-login test-image setup-image chart-package chart-push release-notes release-files release-check published-digests github-release lint-workflows lint-packages packages setup-lint-packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -164,8 +164,8 @@ e2e-aws: preflight-aws setup-aws wasm judge ## the whole walk to AWS, by unmodif
 	@exec $(VENV_PYTHON) tests/aws/namespace.py -c tests/aws/pytest.ini tests/aws $(PYTEST_ARGS)
 	@echo "e2e-aws: passed, with the aws CLI and boto3 against versitygw and MinIO, and a second kube-apiserver"
 
-e2e-kubernetes: preflight-packages setup-kubernetes image cli judge ## the chart's own Envoy: docs/envoy.md, split installs, an issuer that is a bucket; prints each step
-	@exec $(VENV_PYTHON) tests/packages/namespace.py -c tests/packages/pytest.ini tests/packages/test_cluster.py tests/packages/test_envoy.py $(PYTEST_ARGS)
+e2e-kubernetes: preflight-packages setup-kubernetes image cli judge ## the chart's own Envoy: docs/envoy.md, split installs, an issuer that is a bucket; and a dry run of every variant; prints each step
+	@exec $(VENV_PYTHON) tests/packages/namespace.py -c tests/packages/pytest.ini tests/packages/test_cluster.py tests/packages/test_envoy.py tests/packages/test_dry_run.py $(PYTEST_ARGS)
 	@echo "e2e-kubernetes: passed, on a real Envoy and a real kube-apiserver"
 
 e2e-envoy-gateway: preflight-packages setup-envoy-gateway image cli testing-modules judge ## docs/envoy-gateway.md on the real controller, a real kube-apiserver and a real Envoy; prints each step
@@ -210,6 +210,14 @@ lint-workflows: ## the workflows of GitHub Actions, by actionlint and zizmor
 	@"$$($(SETUP) where actionlint)" -color=false .github/workflows/*.yml
 	@"$$($(SETUP) where zizmor)" --offline --no-progress --persona=pedantic .github
 	@echo "lint-workflows: nothing to mend"
+
+lint-packages: setup-lint-packages ## chart, bases and samples, without a cluster: helm lint, schemas of each version, istioctl, kustomize
+	@$(VENV_PYTHON) -m pytest -c tests/manifests/pytest.ini tests/manifests $(PYTEST_ARGS)
+	@echo "lint-packages: passed, by helm, kubeconform, istioctl and kustomize"
+
+packages: ## render the kustomize bases under envoy/ from the chart
+	@$(SETUP) package-tools
+	@python3 tools/packages.py write
 
 deny: ## licences, sources and known vulnerabilities of what is depended on
 	@$(SETUP) cargo-deny
@@ -276,8 +284,11 @@ preflight-aws:
 preflight-packages:
 	@python3 tests/packages/namespace.py preflight
 
+setup-lint-packages:
+	@$(SETUP) python package-tools istiod package-schemas
+
 setup-kubernetes:
-	@$(SETUP) python envoy kubernetes package-tools judges-node judges-go judges-java
+	@$(SETUP) python envoy kubernetes package-tools package-schemas judges-node judges-go judges-java
 
 setup-envoy-gateway:
 	@$(SETUP) python envoy kubernetes istiod envoy-gateway package-tools judges-node judges-go judges-java

@@ -20,7 +20,7 @@ use jwt_reissuer::config::KeysFrom;
 use serde_json::{Value, json};
 
 const README: &str = include_str!("../README.md");
-const DOCUMENTS: [(&str, &str); 15] = [
+const DOCUMENTS: [(&str, &str); 18] = [
     ("docs/release.md", include_str!("../docs/release.md")),
     ("docs/operations.md", include_str!("../docs/operations.md")),
     ("docs/performance.md", include_str!("../docs/performance.md")),
@@ -35,7 +35,10 @@ const DOCUMENTS: [(&str, &str); 15] = [
     ("docs/compatibility.md", include_str!("../docs/compatibility.md")),
     ("docs/older-envoys.md", include_str!("../docs/older-envoys.md")),
     ("docs/moving.md", include_str!("../docs/moving.md")),
-    ("envoy/istio/README.md", include_str!("../envoy/istio/README.md")),
+    ("docs/istio.md", include_str!("../docs/istio.md")),
+    ("docs/envoy.md", include_str!("../docs/envoy.md")),
+    ("docs/envoy-gateway.md", include_str!("../docs/envoy-gateway.md")),
+    ("docs/keyring-sources.md", include_str!("../docs/keyring-sources.md")),
 ];
 
 /// Setting and default of each row of the table under "Settings".

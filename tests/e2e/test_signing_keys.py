@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from harness.tokens import decode
 pytestmark = pytest.mark.full
 
 AWS = "sts.amazonaws.com"
+SECONDS_IN_WHICH_NOTHING_COMES = 5
 SEALING_KEY = base64.b64encode(bytes(range(32))).decode()
 FORMS: dict[str, Callable[[PrivateKey], str]] = {
     "base64 of a PKCS#8 PEM": lambda key: one_line(private_pem(key)),
@@ -282,3 +284,23 @@ def test_a_key_that_is_out_is_taken_out_and_verifies_nothing_any_more(prepare_ga
     again = gateway.request("GET", "/openid/v1/jwks", headers=[("If-None-Match", str(before.header("etag")))])
     assert again.status == 200 and again.header("etag") != before.header("etag")
     issues_with(gateway, subject_token, new)
+
+
+def test_a_file_that_is_renamed_within_its_directory_is_read_and_one_that_is_overwritten_is_not(
+    prepare_gateway: StartGateway, subject_token: str
+) -> None:
+    """Vault Agent renames a temporary file of the same directory; an editor or `kubectl cp` overwrites."""
+    gateway = prepare_gateway(keys=one_line(private_pem(rsa_key()))).start()
+    file = gateway.directory / "keys" / "signing-keys"
+    renamed, overwritten = rsa_key(), rsa_key()
+    temporary = file.parent / "2718281828"
+    temporary.write_text(gateway.sealed(one_line(private_pem(renamed))))
+    temporary.rename(file)
+    wait_until_published(gateway, thumbprint(renamed))
+    file.write_text(gateway.sealed(one_line(private_pem(overwritten))))
+    time.sleep(SECONDS_IN_WHICH_NOTHING_COMES)
+    issues_with(gateway, subject_token, renamed)
+    # A rename of another file makes Envoy read the directory again.
+    temporary.write_text(file.read_text())
+    temporary.rename(file)
+    wait_until_published(gateway, thumbprint(overwritten))

@@ -128,7 +128,7 @@ def test_a_value_of_another_type_is_refused_by_its_path(command: str) -> None:
     ("/image/module/digest", "sha256:" + 63 * "0"),
     ("/image/command/digest", "sha512:" + 64 * "0"),
     ("/image/module/tag", ""),
-    ("/keyring/secret", ""),
+    ("/keyring/key", ""),
     ("/keyring/secret", "Signing_Keys"),
     ("/rotation/publishAhead", "1 day"),
     ("/test/address", "gateway"),
@@ -159,6 +159,7 @@ def test_a_wrong_value_is_refused_by_its_path(path: str, value: Any) -> None:
     ({**BASIC, "istio": {"bodyPath": True}, "image": {**BASIC["image"], "pullSecret": "login"}}, "cannot pull by image.pullSecret"),
     ({**named("envoy-gateway").values, "envoyGateway": {"gateway": {"create": False}}}, "envoyGateway.gateway.name: name the existing Gateway"),
     ({**named("envoy-gateway").values, "config": {"read_forms": True}}, "config.read_forms: needs envoyGateway.patchPolicy"),
+    ({**named("istio-vault-agent").values, "rotation": {"enabled": True}}, "rotation.enabled: needs keyring.secret"),
     ({**named("envoy-gateway").values, "rotation": {"enabled": True}, "envoyGateway": {"proxyNamespace": "elsewhere"}}, "rotation.enabled: the keyring lies"),
 ])
 def test_values_that_contradict_each_other_are_refused(values: dict[str, Any], said: str) -> None:

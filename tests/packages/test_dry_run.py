@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from pathlib import Path
@@ -15,8 +16,9 @@ from cluster.world import Cluster, CommandFailed
 from harness import installed
 from harness.page import Block, only as only_block
 from harness.processes import eventually
+from harness.signing_keys import SEALED
 from harness.steps import Steps
-from operator_terminal import Terminal
+from operator_terminal import Page, Terminal
 from registry import HOST
 from variants import PLATFORMS, VARIANTS, Object, named, of_platform, only
 
@@ -157,6 +159,30 @@ def test_the_commands_without_helm_are_taken(
     assert "registry.example.com" not in left and 64 * "0" not in left
     assert DIGEST.removeprefix("sha256:") in left and HOST in left
     cluster.run("rm", "-r", directory)
+
+
+def test_a_sealed_line_in_git_is_rotated_by_commits(cluster: Cluster, namespaces: None, terminal: Terminal, steps: Steps) -> None:
+    """docs/keyring-sources.md. The line in force goes into the cluster, and the rotation of it is checked against it."""
+    steps.title("docs/keyring-sources.md: a sealed line in Git")
+    page = Page(installed.REPOSITORY / "docs" / "keyring-sources.md")
+    manifest = terminal.directory / "signing-keys.yaml"
+    terminal.run(page.block("keys new"))
+    first = line_of(manifest)
+    assert first.startswith(SEALED)
+    told = terminal.run(page.block("keys rotate"))
+    second = line_of(manifest)
+    assert second.startswith(SEALED) and second != first and second == second.strip()
+    assert "is active" in told and "is upcoming" in told
+    # What a revert comes to: a line without the key whose tokens are valid.
+    steps.shell(
+        ". ./.variables; jwt-reissuer keys new -o other; jwt-reissuer keys check --previous in-force other",
+        dict(cluster.environment), terminal.directory, refused="would be withdrawn",
+    )
+    assert page.blocks == [each for each in page.blocks if each in terminal.run_blocks]
+
+
+def line_of(manifest: Path) -> str:
+    return base64.b64decode(yaml.safe_load(manifest.read_text())["data"]["signing-keys"]).decode()
 
 
 def test_every_set_of_definitions_has_been_applied() -> None:

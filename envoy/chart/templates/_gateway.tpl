@@ -1,7 +1,9 @@
 {{/* What a gateway's pods mount: keyring, SDS files, what they need of the API server, and the certificate, unless a controller brings it. */}}
 {{- define "jwt-reissuer.volumeMounts" -}}
-- { name: jwt-reissuer-keys, mountPath: /etc/jwt-reissuer/keys, readOnly: true }
 - { name: jwt-reissuer-sds, mountPath: /etc/jwt-reissuer/sds, readOnly: true }
+{{- if .Values.keyring.secret }}
+- { name: jwt-reissuer-keys, mountPath: /etc/jwt-reissuer/keys, readOnly: true }
+{{- end }}
 - { name: jwt-reissuer-kubernetes, mountPath: /etc/jwt-reissuer/kubernetes, readOnly: true }
 {{- if ne .Values.mode "envoy-gateway" }}
 - { name: jwt-reissuer-tls, mountPath: /etc/jwt-reissuer/tls, readOnly: true }
@@ -13,10 +15,12 @@
 {{- end }}
 
 {{- define "jwt-reissuer.volumes" -}}
-- name: jwt-reissuer-keys
-  secret: { secretName: {{ .Values.keyring.secret }}, items: [ { key: {{ .Values.keyring.key }}, path: signing-keys } ] }
 - name: jwt-reissuer-sds
   configMap: { name: {{ include "jwt-reissuer.name" . }}-sds }
+{{- if .Values.keyring.secret }}
+- name: jwt-reissuer-keys
+  secret: { secretName: {{ .Values.keyring.secret }}, items: [ { key: {{ .Values.keyring.key }}, path: signing-keys } ] }
+{{- end }}
 # The CA by a volume of its own, so that it is there without `automountServiceAccountToken`.
 - name: jwt-reissuer-kubernetes
   projected:
