@@ -54,7 +54,7 @@ def test_root_runs_the_targets_that_make_namespaces_and_no_others() -> None:
     assert by_root == {target for target in ci["strategy"]["matrix"]["target"] if "/namespace.py" in recipes.get(target, "")}
 
 
-def test_the_job_that_may_write_installs_nothing() -> None:
+def test_the_job_that_may_write_compiles_nothing() -> None:
     (build,), (publish,) = [[job for name, job in jobs() if name == f"release.yml/{which}"] for which in ("build", "publish")]
     calls = [(step, CALL.fullmatch(step["run"])[2]) for step in publish["steps"] if "run" in step]  # type: ignore[index]
     # The first target brings the package tools, so that the others find them.
