@@ -14,7 +14,7 @@ static_resources:
   {{- if eq .Values.cluster.access "token" }}
   - {{- include "jwt-reissuer.jwksListenerCluster" . | nindent 4 }}
   - {{- include "jwt-reissuer.apiServerCluster" (dict "name" "kubernetes_api_with_token" "token" true) | nindent 4 }}
-  {{- else }}
+  {{- else if eq (include "jwt-reissuer.servesTokens" .) "true" }}
   - {{- include "jwt-reissuer.apiServerCluster" (dict "name" "kubernetes" "token" false) | nindent 4 }}
   {{- end }}
 {{- end }}
