@@ -121,7 +121,14 @@ fn every_place_names_one_version() {
         assert!(lock.contains(&format!("name = \"{package}\"\nversion = \"{VERSION}\"\n")), "{package} in Cargo.lock");
     }
     // Every name of an image has this version.
-    for path in ["README.md", "docs/release.md", "docs/istio.md", "envoy/istio/filter.yaml", "envoy/envoy-gateway/filter.yaml", "envoy/kubernetes/gateway.yaml"] {
+    for path in [
+        "README.md",
+        "docs/release.md",
+        "docs/istio.md",
+        "envoy/istio/filter.yaml",
+        "envoy/envoy-gateway/filter.yaml",
+        "envoy/kubernetes/gateway.yaml",
+    ] {
         for tag in read(path).split("/jwt-reissuer").skip(1).filter_map(|rest| {
             let rest = rest.strip_prefix("-wasm").unwrap_or(rest).strip_prefix(':')?;
             Some(rest.split(|letter: char| !letter.is_ascii_digit() && letter != '.').next().unwrap().to_string())
