@@ -24,13 +24,13 @@ INT_OR_STRING: Schema = {"type": ["integer", "string"]}
 QUANTITY, QUANTITY_SCHEMA = "io.k8s.apimachinery.pkg.api.resource.Quantity", {"type": ["string", "number"]}
 STRING: Schema = {"type": "string"}
 STRINGS: Schema = {"type": "object", "additionalProperties": STRING}
-# What our objects have of it: definitions of custom resources leave it out.
+# The part of it that our objects use: definitions of custom resources leave it out.
 METADATA: Schema = {
     "type": "object", "additionalProperties": False,
     "properties": {"name": STRING, "namespace": STRING, "labels": STRINGS, "annotations": STRINGS, "creationTimestamp": {"type": "null"}},
 }
 OBJECT_MEMBERS: Schema = {"apiVersion": STRING, "kind": STRING, "metadata": METADATA}
-# What stands below them says which combinations are allowed; it does not list all members.
+# The members below them say which combinations are allowed; it does not list all members.
 COMBINATIONS = ("allOf", "anyOf", "oneOf", "not")
 
 

@@ -25,7 +25,7 @@ CHART = REPOSITORY / "envoy" / "chart"
 RELEASE = "jwt-reissuer"
 KUBERNETES_VERSION = "1.36.3"
 HEADER = "# Rendered from envoy/chart by `make packages`."
-# What an operator replaces: the issuer with its host, the registry, the image's digest, and the issuer of the cluster's tokens.
+# Values that an operator replaces: the issuer with its host, the registry, the image's digest, and the issuer of the cluster's tokens.
 DIGEST = "sha256:" + 64 * "0"
 TO_CHANGE = ("reissuer.example.com", "registry.example.com", 64 * "0", "https://kubernetes.default.svc.cluster.local")
 MARK = " # CHANGE"
@@ -85,7 +85,7 @@ def helm(*arguments: str, values: Values) -> subprocess.CompletedProcess[str]:
 
 
 def render(namespace: str, values: Values, *options: str, release: str = RELEASE, chart: Path = CHART) -> str:
-    """What `helm template` prints. Raises SetupError with helm's words where it refuses."""
+    """The output of `helm template`. Raises SetupError with helm's words where it refuses."""
     answer = helm("template", release, str(chart), "--namespace", namespace, *options, values=values)
     if answer.returncode != 0:
         raise cache.SetupError(answer.stderr)

@@ -1,4 +1,4 @@
-"""What works on each Envoy, by trying it: python matrix.py [write] VERSION...; `probe` is for the program's own use.
+"""Tries the features of each Envoy: python matrix.py [write] VERSION...; `probe` is for the program's own use.
 
 Each version runs in a process of its own, with the sample as it is shipped. `write` puts the table into docs/older-envoys.md.
 """

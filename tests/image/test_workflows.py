@@ -15,7 +15,7 @@ MAKEFILE = (REPOSITORY / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
 # No value of the event stands in a command: make has it from the environment.
 CALL = re.compile(r'(.*?)make (?:-s )?([a-z0-9-]+|"\$TARGET")(?: PINNED=1)?(?: >> "\$GITHUB_OUTPUT")?')
-# What may stand before `make`.
+# Words that may stand before `make`.
 PREFIXES = {"", "printenv REGISTRY_PASSWORD | ", 'sudo -E env "PATH=$PATH" '}
 # Rights of the job that publishes; no other job may write.
 WRITES = {"release.yml/publish": {"contents", "packages", "id-token", "attestations"}}

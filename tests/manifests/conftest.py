@@ -1,4 +1,4 @@
-"""What the chart renders for every variant, once for all checks."""
+"""The chart as rendered for every variant, once for all checks."""
 
 from __future__ import annotations
 

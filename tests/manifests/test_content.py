@@ -1,4 +1,4 @@
-"""What the chart's objects say: the settings, the way of the signing key, the guard, and the way to the API server."""
+"""The content of the chart's objects: the settings, the way of the signing key, the guard, and the way to the API server."""
 
 from __future__ import annotations
 

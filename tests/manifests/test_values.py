@@ -53,7 +53,7 @@ def with_value(path: str, value: Any) -> dict[str, Any]:
 
 
 def refusal(values: dict[str, Any], command: str = "template") -> str:
-    """What helm says of values that it refuses."""
+    """Helm's message for values that it refuses."""
     arguments = ("template", packages.RELEASE, str(packages.CHART)) if command == "template" else ("lint", "--strict", str(packages.CHART))
     answer = packages.helm(*arguments, values=values)
     assert answer.returncode != 0, f"{command} takes {values}"

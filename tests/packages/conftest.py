@@ -1,4 +1,4 @@
-"""What the tests of the packages stand on: one cluster, whose control planes are installed by their own charts."""
+"""The base of the tests of the packages: one cluster, whose control planes are installed by their own charts."""
 
 from __future__ import annotations
 

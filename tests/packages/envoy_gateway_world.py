@@ -22,7 +22,7 @@ RELEASE, GATEWAY = "jwt-reissuer", "jwt-reissuer-gateway"
 SEALING_KEY = "REISSUER_SEALING_KEY"
 # The controller adds ten thousand to a privileged port of a listener.
 TLS_PORT, ADMIN_PORT = 10443, 19000
-# What the release fills into the chart's template of values.
+# Values that a release fills into the chart's template.
 FILLED = {"GatewayImage": "docker.io/envoyproxy/gateway:v1.9.1", "GatewayImagePullPolicy": "IfNotPresent"}
 # From a change in the API server to every Envoy.
 SECONDS_TO_FOLLOW = 40.0

@@ -35,7 +35,7 @@ class Caller:
     authority: Authority
     address: str
     pods: str
-    """What the names of its pods begin with."""
+    """The beginning of its pods' names."""
     host: str = ISSUER_HOST
     port: int = 443
     pod_port: int = 8443
@@ -68,7 +68,7 @@ class Caller:
         return [replace(self, address=each.address, port=self.pod_port) for each in self.cluster.node.running(self.pods)]
 
     def of_every_worker(self, ask: Callable[[Caller], T]) -> set[T]:
-        """What a question comes to, asked so often of each pod that each of its workers has most likely answered."""
+        """The answers of each pod to a question that is asked often enough to reach each worker."""
         return {ask(each) for each in self.every() for _ in range(ASKED)}
 
     def wait_until_it_reissues(self, token: str) -> None:

@@ -1,4 +1,4 @@
-"""What stands for each image that the pods of these tests name."""
+"""Stand-ins for the images that the pods of these tests name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERSION = "0.2.0"
 
 
 def known_images(authority: Authority, directory: Path) -> dict[str, Image]:
-    """What stands for each image, with ours unpacked into a directory."""
+    """A stand-in for each image, with ours unpacked into a directory."""
     envoy = installed.envoy()
     # To the programs of the pods our authority is a public one.
     roots = {"/etc/ssl/certs/ca-certificates.crt": authority.certificate}

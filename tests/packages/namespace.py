@@ -22,7 +22,7 @@ NODE_ADDRESS = "10.0.0.1"
 KUBERNETES_ADDRESS = "10.96.0.1"
 DNS_ADDRESS = "10.96.0.10"
 ENTERED, PREFLIGHT = "inside", "preflight"
-# What the tests call, with Debian's packages that have it.
+# Programs that the tests call, with their Debian packages.
 TOOLS = {"unshare": "util-linux", "nsenter": "util-linux", "setpriv": "util-linux", "mount": "mount", "ip": "iproute2", "curl": "curl"}
 
 

@@ -12,7 +12,7 @@ from harness import installed
 from harness.page import Block, blocks
 from harness.steps import Steps
 
-# What carries the variables of one block to the next, as one terminal does.
+# Carries the variables of one block to the next, as one terminal does.
 REMEMBER = "if [ -e .variables ]; then . ./.variables; fi; set -a\n{script}\nset +a; export -p > .variables"
 
 

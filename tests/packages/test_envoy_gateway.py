@@ -195,7 +195,7 @@ def connections(release: Release) -> list[Caller]:
 
 
 def a_day_later(release: Release) -> None:
-    """The same keyring, whose next key has been published for a day and signs since a moment ago."""
+    """The keyring with its next key published for a day, and signing since a moment ago."""
     secret = json.loads(release.kubectl("get", "secret", "jwt-reissuer-signing-keys", "-o", "json"))
     sealing = json.loads(release.kubectl("get", "secret", "jwt-reissuer-sealing-key", "-o", "json"))
     sealing_key = base64.b64decode(base64.b64decode(sealing["data"]["key"]))

@@ -1,4 +1,4 @@
-"""What fails in Envoy Gateway, what callers get then, and for how long: as docs/envoy-gateway.md states it."""
+"""Failures in Envoy Gateway, the callers' answers, and their duration: as docs/envoy-gateway.md states it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tenants of the cluster gain by objects of their own: attacks that bite where the set-up is wrong, and not where it is ours."""
+"""Attacks by tenants with objects of their own: attacks that bite where the set-up is wrong, and not where it is ours."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def route(name: str, host: str, rule: dict[str, Any], *, gateway: str = GATEWAY,
 
 
 SHOWN = {"filters": [{"type": "ExtensionRef", "extensionRef": {"group": "gateway.envoyproxy.io", "kind": "HTTPRouteFilter", "name": "show"}}]}
-# What a tenant writes: a way to the API server by its address, and an answer that is a variable of Envoy's environment.
+# Objects of a tenant: a way to the API server by its address, and an answer that is a variable of Envoy's environment.
 OBJECTS = (
     {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api"}, "spec": {"ports": [{"name": "https", "port": 443}]}},
     {
@@ -168,7 +168,7 @@ def test_an_attached_route_can_show_the_sealing_key(release: Release, opened: No
 
 
 def own_gateway(release: Release, proxy: str | None = None) -> client.Response:
-    """What the tenant's own Gateway answers, with an EnvoyProxy of the tenant's or none."""
+    """The answer of the tenant's own Gateway, with an EnvoyProxy of the tenant's or none."""
     spec: dict[str, Any] = {"gatewayClassName": CLASS, "listeners": [{"name": "http", "protocol": "HTTP", "port": 80}]}
     if proxy is not None:
         spec["infrastructure"] = {"parametersRef": {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": proxy}}

@@ -133,7 +133,7 @@ def test_tokens_before_and_after_a_change_of_keys_are_accepted(
     sealing = json.loads(istio.kubectl("-n", SPACE, "get", "secret", "jwt-reissuer-sealing-key", "-o", "json"))
     sealing_key = base64.b64decode(base64.b64decode(sealing["data"]["key"]))
     document = json.loads(unseal(base64.b64decode(secret["data"]["signing-keys"]).decode(), sealing_key))
-    # The same keyring a day later: the next key has been published, and signs since a moment ago.
+    # The keyring a day later: the next key has been published, and signs since a moment ago.
     later = document["keys"][1]
     moment, day = int(time.time()) - 5, 24 * 3600
     later |= {"publish_at": rfc3339(moment - day - 600), "sign_at": rfc3339(moment)}

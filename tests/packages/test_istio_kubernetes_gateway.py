@@ -96,7 +96,7 @@ def test_a_mesh_that_hides_the_api_server_needs_the_gateways_token(
 
 
 def missing(cluster: Cluster) -> int:
-    """What the alert for missing keys watches."""
+    """The counter behind the alert for missing keys."""
     values = []
     for pod in cluster.node.running(PODS):
         inside = pod.containers["istio-proxy"].inside()

@@ -79,7 +79,7 @@ def shared(
         }),
         namespace=APP,
     )
-    # What pods of the gateway mount, and then what the page says.
+    # The Secrets for the gateway's pods, and then the page's commands.
     sealing_key = base64.b64encode(bytes(range(32))).decode()
     istio.kubectl("-n", SPACE, "create", "secret", "generic", "jwt-reissuer-sealing-key", f"--from-literal=key={sealing_key}")
     terminal.variables |= {
@@ -275,7 +275,7 @@ def running(cluster: Cluster, name: str):  # type: ignore[no-untyped-def]
 
 
 def test_a_route_of_the_shared_gateway_can_show_the_sealing_key(shared: Shared, istio: Cluster, steps: Steps) -> None:
-    """What the page warns of: the price of sharing."""
+    """The page's warning: the price of sharing."""
     shown = {"response": {"set": {"x-shown": "%ENVIRONMENT(REISSUER_SEALING_KEY)%"}}}
     route = networking("VirtualService", "shows", {
         "hosts": [TENANT_HOST], "gateways": [f"{SPACE}/gateway"], "http": [{"headers": shown, "directResponse": {"status": 200}}],

@@ -1,4 +1,4 @@
-{{/* What a gateway's pods mount: keyring, SDS files, what they need of the API server, and the certificate, unless a controller brings it. */}}
+{{/* Mounts of a gateway's pods: keyring, SDS files, what they need of the API server, and the certificate, unless a controller brings it. */}}
 {{- define "jwt-reissuer.volumeMounts" -}}
 - { name: jwt-reissuer-sds, mountPath: /etc/jwt-reissuer/sds, readOnly: true }
 {{- if .Values.keyring.secret }}

@@ -1,4 +1,4 @@
-"""What stands for the images of the pods: the programs that were built here, or an image of ours as it is published."""
+"""Stand-ins for the images of the pods: the programs that were built here, or an image of ours as it is published."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Image:
     files: dict[str, Path] = field(default_factory=dict)
     """Programs and other files of the machine, by their path in the container."""
     root: Path | None = None
-    """The whole root, where the image brings it: nothing of the machine is seen then."""
+    """The whole root, where the image brings it: no file of the machine is visible then."""
     user: int = 0
     digest: str = ""
     """Of an image that a registry has, with `sha256:`: a reference to another digest finds nothing."""

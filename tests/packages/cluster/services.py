@@ -1,4 +1,4 @@
-"""What kube-proxy and a cloud do for Services: each address and port leads to a ready pod, and load balancers have an address."""
+"""The part of kube-proxy and of a cloud: each address and port leads to a ready pod, and load balancers have an address."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Services:
             self._listen(target)
 
     def _public_address(self, service: Object) -> str | None:
-        """Of a Service of type LoadBalancer, one that is reserved for documentation (RFC 5737): no private one, and nobody's."""
+        """Of a Service of type LoadBalancer, an address that is reserved for documentation (RFC 5737) and not private."""
         if service["spec"].get("type") != "LoadBalancer":
             return None
         metadata = service["metadata"]

@@ -1,4 +1,4 @@
-{{/* What is merged into the bootstrap that Envoy Gateway writes. */}}
+{{/* The part that is merged into the bootstrap that Envoy Gateway writes. */}}
 {{- define "jwt-reissuer.envoyGatewayBootstrap" -}}
 bootstrap_extensions:
 - name: envoy.bootstrap.internal_listener
