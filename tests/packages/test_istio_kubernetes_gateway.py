@@ -9,7 +9,7 @@ import pytest
 
 import istio_world
 from cluster.world import Cluster
-from gateways import ISSUER, ISSUER_HOST, Caller
+from gateways import GUARD, ISSUER, ISSUER_HOST, Caller
 from harness import installed
 from harness.page import Block, blocks
 from harness.pki import Authority
@@ -20,8 +20,6 @@ from registry import HOST
 
 SPACE, PODS = "edge", "gateway-istio"
 SECONDS = 30.0
-# Istio's answer for a rule without a backend.
-NO_BACKEND = {(500, "")}
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +59,15 @@ def upgrade(cluster: Cluster, *settings: str) -> None:
     cluster.helm("upgrade", "jwt-reissuer", installed.SAMPLES / "chart", "--namespace", SPACE, "--reuse-values", *values)
 
 
-def test_a_token_is_reissued_and_without_the_plugin_no_route_has_a_backend(
+def test_a_token_is_reissued_and_without_the_plugin_the_guard_answers(
     caller: Caller, istio: Cluster, token: str, steps: Steps
 ) -> None:
     steps.say("ok       a pod's token is reissued")
     istio.kubectl("-n", SPACE, "delete", "wasmplugin", "jwt-reissuer")
-    eventually("the route has no backend", lambda: caller.statuses(token) == NO_BACKEND, SECONDS)
+    eventually("the guard answers", lambda: caller.statuses(token) == {(503, GUARD)}, SECONDS)
     upgrade(istio)
     caller.wait_until_it_reissues(token)
-    steps.say("ok       the WasmPlugin is deleted: 500 of the route without a backend")
+    steps.say("ok       the WasmPlugin is deleted: 503 from the guard")
 
 
 @pytest.mark.parametrize(("env", "exported_to"), [("true", "{*}"), ("false", "{.}")], ids=["filtered-clusters", "services-not-exported"])
