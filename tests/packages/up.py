@@ -5,7 +5,9 @@ It stays up until it is interrupted. Its commands, registry and certificate are 
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +26,9 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == [ENTERED]:
         namespace.furnish()
         return serve(arguments[1])
+    if subprocess.run(["pgrep", "-f", "[p]ackages/up.py inside"], capture_output=True).returncode == 0:
+        print("a cluster is up already: end it first")
+        return 1
     if len(arguments) != 1 or arguments[0] not in ("istio", "envoy-gateway", "kubernetes"):
         print(__doc__)
         return 2
@@ -72,12 +77,16 @@ def serve(control_plane: str) -> int:
                 f"$REGISTRY has our images, by $MODULE_DIGEST and $COMMAND_DIGEST, and run/cluster has tls.crt, tls.key and ca.crt\n"
                 f"for {ISSUER_HOST}. Ctrl-C here ends it.", flush=True,
             )
+            # A shell that starts this in the background has it ignore Ctrl-C.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.default_int_handler)
             signal.pause()
         except KeyboardInterrupt:
             print("the cluster ends", flush=True)
         finally:
             cluster.stop()
             supervisor.stop()
+            shutil.rmtree(HERE, ignore_errors=True)
     return 0
 
 
