@@ -103,8 +103,8 @@ stop: ## stop what 'make run' left running
 rotate-demo: setup-envoy wasm ## a rotation of the signing key in fast motion, by the clock of a real Envoy
 	@cd tests/e2e && $$(cd ../.. && $(SETUP) where python) rotation_demo.py
 
-test: test-core test-wasm no-std e2e-quick ## core, host, and a real Envoy with a stand-in for the cluster
-	@echo "test: passed: core, host, the core in wasm and without std, and the quick end-to-end tests; 'make test-all' adds a real kube-apiserver, AWS and alerts"
+test: test-core no-std e2e-quick ## core, host, and a real Envoy with a stand-in for the cluster
+	@echo "test: passed: core, host, the core without std, and the quick end-to-end tests; 'make test-all' adds the core in wasm, a real kube-apiserver, AWS and alerts"
 
 test-all: lint deny test-core test-wasm no-std e2e test-bench vectors observability e2e-aws ## 'test' with every peer real: kube-apiserver and AWS; vectors, alerts, lint and licences
 	@echo "test-all: passed; 'make test-packages' adds images, charts and control planes, 'make test-release' older Envoys, software crypto, long fuzzing, mutants, hostile load, soak and benches"
