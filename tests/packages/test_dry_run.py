@@ -173,7 +173,7 @@ def test_a_sealed_line_in_git_is_rotated_by_commits(cluster: Cluster, namespaces
     second = line_of(manifest)
     assert second.startswith(SEALED) and second != first and second == second.strip()
     assert "is active" in told and "is upcoming" in told
-    # What a revert comes to: a line without the key whose tokens are valid.
+    # The result of a revert: a line without the key whose tokens are valid.
     steps.shell(
         ". ./.variables; jwt-reissuer keys new -o other; jwt-reissuer keys check --previous in-force other",
         dict(cluster.environment), terminal.directory, refused="would be withdrawn",
