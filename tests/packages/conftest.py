@@ -10,6 +10,7 @@ import pytest
 
 import istio_world
 import namespace
+import releases
 from cluster.images import Image
 from cluster.world import Cluster
 from harness.pki import Authority
@@ -80,3 +81,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def terminal(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster, steps: Steps) -> Terminal:
     """Where an operator types the commands of one page."""
     return Terminal(tmp_path_factory.mktemp("terminal"), cluster, steps)
+
+
+@pytest.fixture(scope="session")
+def token(cluster: Cluster) -> str:
+    """Of a pod, for our audience."""
+    return releases.subject_token(cluster)

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from cluster.world import Cluster
-from envoy_gateway_world import CONTROLLER_NAMESPACE, Release, certificate_of_gateway, install_controller, subject_token
+from envoy_gateway_world import CONTROLLER_NAMESPACE, Release, certificate_of_gateway, install_controller
 from gateways import ISSUER_HOST
 from harness import installed
 from harness.pki import Authority
 from harness.steps import Steps
 from operator_terminal import Page, Terminal
 from registry import HOST, Registry
+from releases import subject_token
 
 PAGE = Page(installed.REPOSITORY / "docs" / "envoy-gateway.md")
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import releases
 from cluster.node import Pod
 from cluster.objects import Object
 from cluster.world import Cluster
-from gateways import GUARD, ISSUER, ISSUER_HOST, Caller
+from gateways import GUARD, Caller
 from harness import installed
 from harness.pki import Authority
 from harness.processes import eventually
@@ -68,8 +69,7 @@ class Release:
     # --- what an operator does ---
 
     def upgrade(self, *settings: str) -> None:
-        values = [word for setting in settings for word in ("--set", setting)]
-        self.cluster.helm("upgrade", RELEASE, installed.SAMPLES / "chart", "--namespace", self.namespace, "--reuse-values", *values)
+        releases.upgrade(self.cluster, self.namespace, settings)
 
     def kubectl(self, *arguments: str) -> str:
         return self.cluster.kubectl("-n", self.namespace, *arguments)
@@ -85,7 +85,7 @@ class Release:
         return found
 
     def controller_log(self) -> str:
-        return running(self.cluster, "envoy-gateway-")[-1].containers["envoy-gateway"].log()
+        return self.cluster.node.running("envoy-gateway-")[-1].containers["envoy-gateway"].log()
 
     def restart_controller(self) -> None:
         self.cluster.kubectl("-n", CONTROLLER_NAMESPACE, "delete", "pod", "-l", "control-plane=envoy-gateway", "--wait=true")
@@ -98,10 +98,10 @@ class Release:
         return f"{GATEWAY}-" if self.gateway_namespace_mode else f"envoy-{self.namespace}-{GATEWAY}-"
 
     def envoys(self) -> list[Pod]:
-        return running(self.cluster, self.pods_begin_with)
+        return self.cluster.node.running(self.pods_begin_with)
 
     def admin(self, pod: Pod, path: str) -> str:
-        return self.cluster.run(*pod.containers["envoy"].inside(), "curl", "-sS", "--max-time", "5", f"http://127.0.0.1:{ADMIN_PORT}{path}")
+        return releases.admin(self.cluster, pod, "envoy", ADMIN_PORT, path)
 
     def environment(self, pod: Pod) -> dict[str, str]:
         return pod.containers["envoy"].environment
@@ -122,19 +122,7 @@ class Release:
         eventually(what, lambda: caller.statuses(self.token) == answers, SECONDS_TO_FOLLOW)
 
 
-def running(cluster: Cluster, prefix: str) -> list[Pod]:
-    return [each for each in list(cluster.node.pods.values()) if each.name.startswith(prefix) and each.phase == "Running"]
-
-
-def subject_token(cluster: Cluster) -> str:
-    """That of a pod, by the API server's TokenRequest."""
-    pod = cluster.api.create_pod("payments", "ledger", "ledger-0")
-    return cluster.api.token("payments", "ledger", [ISSUER], pod=pod)
-
-
 def certificate_of_gateway(authority: Authority, namespace: str, directory: Path) -> None:
     """Puts tls.crt, tls.key and ca.crt into a directory, for the issuer's host and the Service."""
     service = f"{GATEWAY}.{namespace}.svc.cluster.local"
-    certificate, key = authority.issue(f"gateway-{namespace}", ISSUER_HOST, names=(ISSUER_HOST, service, "shop.example.com"))
-    for name, file in (("tls.crt", certificate), ("tls.key", key), ("ca.crt", authority.certificate)):
-        (directory / name).write_bytes(file.read_bytes())
+    releases.place_certificate(authority, f"gateway-{namespace}", directory, service, "shop.example.com")

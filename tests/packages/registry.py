@@ -8,31 +8,19 @@ import tarfile
 from pathlib import Path
 
 import namespace
-from harness import installed
-from harness.processes import Process, Supervisor, eventually
+from harness import installed, registry
+from harness.processes import Supervisor
 
 PORT = 5000
 HOST = f"{namespace.NODE_ADDRESS}:{PORT}"
 
 
-class Registry:
+class Registry(registry.Registry):
     """It forgets its images when it is stopped. An image that is pushed again has the digest that it had."""
 
     def __init__(self, supervisor: Supervisor):
-        self._supervisor = supervisor
+        super().__init__(supervisor, address=HOST)
         self.directory = supervisor.directory
-        self._process: Process | None = None
-
-    def start(self) -> "Registry":
-        self._process = self._supervisor.start("registry", [
-            str(installed.package_tool("crane")), "registry", "serve", "--address", HOST,
-        ])
-        eventually("the registry answers", lambda: self.crane("catalog", HOST, check=False).returncode == 0, 20)
-        return self
-
-    def stop(self) -> None:
-        assert self._process is not None
-        self._process.stop()
 
     def publish(self) -> dict[str, str]:
         """Pushes the images of `make image` as a release does; returns the digest of each by its name, with `sha256:`."""
@@ -50,7 +38,4 @@ class Registry:
                 content.add(module.resolve(), "plugin.wasm")
         name = f"{HOST}/{repository}:{tag}"
         self.crane("append", "--oci-empty-base", "--new_layer", str(layer), "--new_tag", name)
-        return self.crane("digest", name).stdout.strip()
-
-    def crane(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([str(installed.package_tool("crane")), *arguments], capture_output=True, text=True, timeout=60, check=check)
+        return self.crane("digest", name).decode().strip()

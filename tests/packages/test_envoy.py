@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import namespace
+import releases
 from cluster.world import Cluster
-from gateways import DISCOVERY, ISSUER, ISSUER_HOST, JWKS, Caller, judged
+from gateways import DISCOVERY, ISSUER_HOST, JWKS, Caller, judged
 from harness import installed
 from harness.pki import Authority
 from harness.processes import eventually
@@ -21,16 +22,11 @@ from harness.tokens import decode
 from operator_terminal import Page, Terminal
 from registry import HOST
 
-SPACE, RELEASE, GATEWAY = "jwt-reissuer", "jwt-reissuer", "jwt-reissuer-gateway"
+SPACE, RELEASE, GATEWAY = "jwt-reissuer", releases.RELEASE, "jwt-reissuer-gateway"
 PUBLIC_SPACE = "jwt-reissuer-public"
 PAGE = Page(installed.REPOSITORY / "docs" / "envoy.md")
 SECONDS = 30.0
 MINUTE = 60
-
-
-@pytest.fixture(scope="module")
-def token(cluster: Cluster) -> str:
-    return cluster.api.token("payments", "ledger", [ISSUER], pod=cluster.api.create_pod("payments", "ledger", "ledger-0"))
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +37,7 @@ def caller(
     steps.title("docs/envoy.md, on the chart's own Envoy")
     terminal.variables |= {"REGISTRY": HOST, "DIGEST": digests["jwt-reissuer"]}
     service = f"{GATEWAY}.{SPACE}.svc.cluster.local"
-    certificate, key = authority.issue("envoy", ISSUER_HOST, names=(ISSUER_HOST, service))
-    for name, file in (("tls.crt", certificate), ("tls.key", key), ("ca.crt", authority.certificate)):
-        (terminal.directory / name).write_bytes(file.read_bytes())
+    releases.place_certificate(authority, "envoy", terminal.directory, service)
     for text in ("helm install jwt-reissuer", "helm test"):
         terminal.run(PAGE.block(text))
     address = cluster.public_address(GATEWAY, namespace=SPACE)
@@ -93,8 +87,7 @@ def restarted(cluster: Cluster):  # type: ignore[no-untyped-def]
 
 
 def upgrade(cluster: Cluster, *settings: str) -> None:
-    values = [word for setting in settings for word in ("--set", setting)]
-    cluster.helm("upgrade", RELEASE, installed.SAMPLES / "chart", "--namespace", SPACE, "--reuse-values", *values)
+    releases.upgrade(cluster, SPACE, settings)
 
 
 def test_the_gateways_token_reads_the_keys(caller: Caller, cluster: Cluster, token: str, steps: Steps) -> None:

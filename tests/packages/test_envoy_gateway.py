@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import datetime
 import json
 import time
 from pathlib import Path
 
 import pytest
-
+import releases
 from cluster.world import Cluster
 from envoy_gateway_fixtures import PAGE
 from envoy_gateway_world import GATEWAY, RELEASE, SECONDS_TO_FOLLOW, Release
@@ -17,7 +15,6 @@ from gateways import ISSUER, JWKS, Caller, judged
 from harness.client import Response
 from harness.pki import Authority
 from harness.processes import eventually
-from harness.signing_keys import seal, unseal
 from harness.steps import Steps
 from harness.tokens import decode
 from operator_terminal import Terminal
@@ -160,11 +157,7 @@ def deployment(release: Release) -> str:
 
 def gauge(release: Release, name: str) -> int:
     """The lowest value of a metric of the filter over the Envoys."""
-    values = []
-    for pod in release.envoys():
-        text = release.admin(pod, "/stats?filter=jwt_reissuer")
-        values += [int(line.rpartition(":")[2]) for line in text.splitlines() if line.startswith(f"wasmcustom.jwt_reissuer.{name}:")]
-    return min(values)
+    return min(releases.metric((release.admin(pod, "/stats?filter=jwt_reissuer") for pod in release.envoys()), name))
 
 
 def test_the_signing_key_is_rotated_in_its_secret_and_every_token_is_accepted(
@@ -178,7 +171,7 @@ def test_the_signing_key_is_rotated_in_its_secret_and_every_token_is_accepted(
     assert decode(caller.reissue(token).text())[0]["kid"] == first
     steps.say("ok       each Envoy has the next key, and the first one signs")
 
-    a_day_later(release)
+    releases.let_a_day_pass(release.cluster, release.namespace)
     eventually(
         "the next key signs",
         lambda: all(decode(each.reissue(token).text())[0]["kid"] != first and len(each.kids()) == 2 for each in connections(release)),
@@ -192,23 +185,6 @@ def test_the_signing_key_is_rotated_in_its_secret_and_every_token_is_accepted(
 def connections(release: Release) -> list[Caller]:
     """So many to each Envoy that they meet each of its workers, which follow by themselves."""
     return release.caller().every() * CONNECTIONS
-
-
-def a_day_later(release: Release) -> None:
-    """The keyring with its next key published for a day, and signing since a moment ago."""
-    secret = json.loads(release.kubectl("get", "secret", "jwt-reissuer-signing-keys", "-o", "json"))
-    sealing = json.loads(release.kubectl("get", "secret", "jwt-reissuer-sealing-key", "-o", "json"))
-    sealing_key = base64.b64decode(base64.b64decode(sealing["data"]["key"]))
-    document = json.loads(unseal(base64.b64decode(secret["data"]["signing-keys"]).decode(), sealing_key))
-    moment, day = int(time.time()) - 5, 24 * 3600
-    document["keys"][1] |= {"publish_at": rfc3339(moment - day - 600), "sign_at": rfc3339(moment)}
-    sealed = seal(json.dumps(document).encode(), sealing_key)
-    secret["data"]["signing-keys"] = base64.b64encode(sealed.encode()).decode()
-    release.cluster.apply({**secret, "metadata": {"name": secret["metadata"]["name"], "namespace": release.namespace}})
-
-
-def rfc3339(seconds: int) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def test_the_gateways_token_is_used_where_anonymous_access_is_forbidden(release: Release, operator: Terminal, steps: Steps) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cluster.node import Pod
 from cluster.objects import Object
 from envoy_gateway_fixtures import PAGE
-from envoy_gateway_world import CONTROLLER_NAMESPACE, GUARDED, NO_MODULE, RELEASE, SECONDS_TO_FOLLOW, Release, running
+from envoy_gateway_world import CONTROLLER_NAMESPACE, GUARDED, NO_MODULE, RELEASE, SECONDS_TO_FOLLOW, Release
 from gateways import JWKS, trap_module
 from harness.processes import eventually
 from harness.steps import Steps
@@ -144,7 +144,7 @@ def test_a_change_after_the_outage_has_the_module_fetched(release: Release, regi
 
 def test_while_the_controller_is_down_everything_goes_on(release: Release, steps: Steps) -> None:
     release.cluster.kubectl("-n", CONTROLLER_NAMESPACE, "scale", "deployment/envoy-gateway", "--replicas=0")
-    eventually("no controller", lambda: not running(release.cluster, "envoy-gateway-"), SECONDS_TO_FOLLOW)
+    eventually("no controller", lambda: not release.cluster.node.running("envoy-gateway-"), SECONDS_TO_FOLLOW)
     time.sleep(SECONDS_OF_PATIENCE)
     assert {each.reissue(release.token).status for each in release.caller().every()} == {200}
     release.cluster.kubectl("-n", CONTROLLER_NAMESPACE, "scale", "deployment/envoy-gateway", "--replicas=1")

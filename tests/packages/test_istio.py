@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import datetime
 import json
 import time
 from dataclasses import replace
@@ -13,19 +11,19 @@ from typing import Any
 import pytest
 
 import istio_world
+import releases
 from cluster.node import Pod
 from cluster.world import Cluster
 from gateways import GUARD, ISSUER, ISSUER_HOST, JWKS, Caller, judged, trap_module
 from harness import installed
 from harness.pki import Authority
 from harness.processes import eventually
-from harness.signing_keys import seal, unseal
 from harness.steps import Steps
 from harness.tokens import decode
 from operator_terminal import Page, Terminal
 from registry import HOST, Registry
 
-SPACE, RELEASE = "jwt-reissuer", "jwt-reissuer"
+SPACE, RELEASE = "jwt-reissuer", releases.RELEASE
 GATEWAY = "jwt-reissuer-gateway"
 PAGE = Page(installed.REPOSITORY / "docs" / "istio.md")
 # A changed ConfigMap or Secret reaches the pods of a real kubelet within two minutes.
@@ -36,12 +34,6 @@ FETCH_FAILED = {(403, "RBAC: access denied")}
 
 
 @pytest.fixture(scope="module")
-def token(istio: Cluster) -> str:
-    pod = istio.api.create_pod("payments", "ledger", "ledger-0")
-    return istio.api.token("payments", "ledger", [ISSUER], pod=pod)
-
-
-@pytest.fixture(scope="module")
 def caller(
     istio: Cluster, terminal: Terminal, digests: dict[str, str], authority: Authority, token: str, steps: Steps
 ) -> Caller:
@@ -49,9 +41,7 @@ def caller(
     steps.title("docs/istio.md, on a gateway of its own")
     terminal.variables |= {"REGISTRY": HOST, "DIGEST": digests["jwt-reissuer-wasm"]}
     service = f"{GATEWAY}.{SPACE}.svc.cluster.local"
-    certificate, key = authority.issue("gateway", ISSUER_HOST, names=(ISSUER_HOST, service))
-    for name, file in (("tls.crt", certificate), ("tls.key", key), ("ca.crt", authority.certificate)):
-        (terminal.directory / name).write_bytes(file.read_bytes())
+    releases.place_certificate(authority, "gateway", terminal.directory, service)
     for text in ("create namespace", "create secret generic jwt-reissuer-tls", "helm install", "helm test", "loadBalancer"):
         terminal.run(PAGE.block(text))
     address = istio.public_address(GATEWAY, namespace=SPACE)
@@ -62,8 +52,7 @@ def caller(
 
 
 def upgrade(cluster: Cluster, *settings: str) -> None:
-    values = [word for setting in settings for word in ("--set", setting)]
-    cluster.helm("upgrade", RELEASE, installed.SAMPLES / "chart", "--namespace", SPACE, "--reuse-values", "--wait", *values)
+    releases.upgrade(cluster, SPACE, settings, "--wait")
 
 
 def test_a_pods_token_is_reissued_and_two_judges_accept_it(
@@ -106,12 +95,11 @@ def test_a_refused_setting_changes_nothing_while_the_gateway_runs(caller: Caller
 
 def gauge(cluster: Cluster, name: str) -> int:
     """The lowest value of a metric of the filter over the gateway's pods."""
-    values = []
-    for pod in pods(cluster):
-        inside = pod.containers["istio-proxy"].inside()
-        text = cluster.run(*inside, "curl", "-sS", "http://127.0.0.1:15000/stats?filter=jwt_reissuer")
-        values += [int(line.rpartition(":")[2]) for line in text.splitlines() if line.startswith(f"wasmcustom.jwt_reissuer.{name}:")]
-    return min(values)
+    return min(releases.metric((admin(cluster, pod, "/stats?filter=jwt_reissuer") for pod in pods(cluster)), name))
+
+
+def admin(cluster: Cluster, pod: Pod, path: str) -> str:
+    return releases.admin(cluster, pod, "istio-proxy", 15000, path)
 
 
 def test_the_signing_key_is_rotated_in_its_secret(caller: Caller, terminal: Terminal, istio: Cluster, token: str, steps: Steps) -> None:
@@ -129,17 +117,7 @@ def test_tokens_before_and_after_a_change_of_keys_are_accepted(
 ) -> None:
     (first,) = caller.kids()
     before = caller.reissue(token).text()
-    secret = json.loads(istio.kubectl("-n", SPACE, "get", "secret", "jwt-reissuer-signing-keys", "-o", "json"))
-    sealing = json.loads(istio.kubectl("-n", SPACE, "get", "secret", "jwt-reissuer-sealing-key", "-o", "json"))
-    sealing_key = base64.b64decode(base64.b64decode(sealing["data"]["key"]))
-    document = json.loads(unseal(base64.b64decode(secret["data"]["signing-keys"]).decode(), sealing_key))
-    # The keyring a day later: the next key has been published, and signs since a moment ago.
-    later = document["keys"][1]
-    moment, day = int(time.time()) - 5, 24 * 3600
-    later |= {"publish_at": rfc3339(moment - day - 600), "sign_at": rfc3339(moment)}
-    sealed = seal(json.dumps(document).encode(), sealing_key)
-    secret["data"]["signing-keys"] = base64.b64encode(sealed.encode()).decode()
-    istio.apply({**secret, "metadata": {"name": secret["metadata"]["name"], "namespace": SPACE}})
+    releases.let_a_day_pass(istio, SPACE)
     eventually("both keys are published", lambda: caller.of_every_worker(lambda each: len(each.kids())) == {2}, SECONDS_TO_FOLLOW)
 
     def signing(each: Caller) -> str:
@@ -183,7 +161,7 @@ def test_the_gateways_token_is_used_where_anonymous_access_is_forbidden(
     before = volume.read_text()
 
     def last_update() -> str:
-        dump = istio.run(*pod.containers["istio-proxy"].inside(), "curl", "-sS", "http://127.0.0.1:15000/config_dump?resource=dynamic_active_secrets")
+        dump = admin(istio, pod, "/config_dump?resource=dynamic_active_secrets")
         return next(str(each["last_updated"]) for each in json.loads(dump)["configs"] if each["name"] == "kubernetes-token")
 
     updated = last_update()
@@ -192,10 +170,6 @@ def test_the_gateways_token_is_used_where_anonymous_access_is_forbidden(
     eventually("Envoy has the new one", lambda: last_update() != updated, SECONDS_TO_FOLLOW)
     assert caller.reissue(token).status == 200
     steps.say("ok       the gateway reads the keys by its own token, and follows when that is renewed")
-
-
-def rfc3339(seconds: int) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def pods(cluster: Cluster) -> list[Pod]:

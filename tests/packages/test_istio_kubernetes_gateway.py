@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 import istio_world
+import releases
 from cluster.world import Cluster
-from gateways import GUARD, ISSUER, ISSUER_HOST, Caller
+from gateways import GUARD, ISSUER_HOST, Caller
 from harness import installed
 from harness.page import Block, blocks
 from harness.pki import Authority
@@ -20,11 +21,6 @@ from registry import HOST
 
 SPACE, PODS = "edge", "gateway-istio"
 SECONDS = 30.0
-
-
-@pytest.fixture(scope="module")
-def token(istio: Cluster) -> str:
-    return istio.api.token("payments", "ledger", [ISSUER], pod=istio.api.create_pod("payments", "ledger", "ledger-0"))
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +51,7 @@ def caller(
 
 
 def upgrade(cluster: Cluster, *settings: str) -> None:
-    values = [word for setting in settings for word in ("--set", setting)]
-    cluster.helm("upgrade", "jwt-reissuer", installed.SAMPLES / "chart", "--namespace", SPACE, "--reuse-values", *values)
+    releases.upgrade(cluster, SPACE, settings)
 
 
 def test_a_token_is_reissued_and_without_the_plugin_the_guard_answers(
@@ -95,9 +90,5 @@ def test_a_mesh_that_hides_the_api_server_needs_the_gateways_token(
 
 def missing(cluster: Cluster) -> int:
     """The counter behind the alert for missing keys."""
-    values = []
-    for pod in cluster.node.running(PODS):
-        inside = pod.containers["istio-proxy"].inside()
-        text = cluster.run(*inside, "curl", "-sS", "http://127.0.0.1:15000/stats?filter=jwt_reissuer")
-        values += [int(line.rpartition(":")[2]) for line in text.splitlines() if ".jwks.kubernetes.missing:" in line]
-    return sum(values)
+    pages = [releases.admin(cluster, pod, "istio-proxy", 15000, "/stats?filter=jwt_reissuer") for pod in cluster.node.running(PODS)]
+    return sum(releases.metric(pages, "jwks.kubernetes.missing"))

@@ -14,8 +14,9 @@ import yaml
 from jwt.algorithms import RSAAlgorithm
 
 import namespace
+import releases
 from cluster.world import Cluster, CommandFailed
-from gateways import GUARD, ISSUER, ISSUER_HOST, Caller, judged
+from gateways import GUARD, ISSUER_HOST, Caller, judged
 from harness import installed
 from harness.aws_clients import surroundings
 from harness.page import blocks
@@ -43,11 +44,6 @@ SAMPLE_ROLE = "arn:aws:iam::111122223333:role/k8s-default-aws-cli"
 class Shared:
     caller: Caller
     upstream: RecordingUpstream
-
-
-@pytest.fixture(scope="module")
-def token(istio: Cluster) -> str:
-    return istio.api.token("payments", "ledger", [ISSUER], pod=istio.api.create_pod("payments", "ledger", "ledger-0"))
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +109,7 @@ def networking(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgrade(cluster: Cluster, *settings: str) -> None:
-    values = [word for setting in settings for word in ("--set", setting)]
-    cluster.helm("upgrade", "jwt-reissuer", installed.SAMPLES / "chart", "--namespace", SPACE, "--reuse-values", *values)
+    releases.upgrade(cluster, SPACE, settings)
 
 
 def test_two_judges_accept_a_token_of_the_shared_gateway(

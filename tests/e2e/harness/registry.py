@@ -1,4 +1,4 @@
-"""An OCI registry on 127.0.0.1, in memory, and crane to look into it."""
+"""An OCI registry, on 127.0.0.1 unless told otherwise, in memory, and crane to look into it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import hashlib
 import json
 import subprocess
 import urllib.request
-from typing import Any
+from typing import Any, Self
 
 from . import installed
-from .processes import Supervisor, free_port
+from .processes import Process, Supervisor, free_port
 
 
 class Registry:
     """go-containerregistry's. It has no referrers API, so lists of referrers are tags."""
 
-    def __init__(self, supervisor: Supervisor, name: str = "registry"):
+    def __init__(self, supervisor: Supervisor, name: str = "registry", address: str | None = None):
         self._supervisor = supervisor
         self._name = name
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = address or f"127.0.0.1:{free_port()}"
+        self._process: Process | None = None
 
-    def start(self) -> Registry:
-        program = str(installed.package_tool("registry"))
-        process = self._supervisor.start(self._name, [program, "-port", str(self.port)])
-        process.wait_until("answers", lambda: self._get("/v2/"), 10)
+    def start(self) -> Self:
+        # By crane, because the program `registry` listens on every address.
+        command = [str(installed.package_tool("crane")), "registry", "serve", "--address", self.address]
+        self._process = self._supervisor.start(self._name, command)
+        self._process.wait_until("answers", lambda: self._get("/v2/"), 20)
         return self
+
+    def stop(self) -> None:
+        assert self._process is not None
+        self._process.stop()
 
     def crane(self, *arguments: str) -> bytes:
         answer = subprocess.run([str(installed.package_tool("crane")), *arguments], capture_output=True)
